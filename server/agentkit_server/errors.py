@@ -1,0 +1,214 @@
+"""Every error that the server reports, in one tree.
+
+    AgentkitError                       500 internal_error
+    ├── BadRequest                      400 invalid_request
+    │   ├── UnsupportedParameter        400 unsupported_parameter
+    │   ├── InvalidModelName            400 invalid_model_name
+    │   ├── InvalidGGUF                 400 invalid_gguf
+    │   ├── InvalidDigest               400 invalid_digest
+    │   ├── MissingCapability           400 missing_capability
+    │   └── PromptTooLong               400 context_length_exceeded
+    ├── Unauthorized                    401 invalid_api_key
+    ├── Forbidden                       403 forbidden
+    ├── NotFound                        404 not_found
+    │   └── ModelNotFound               404 model_not_found
+    ├── MethodNotAllowed                405 method_not_allowed
+    ├── BodyTooLarge                    413 body_too_large
+    ├── RequestCancelled                499 request_cancelled
+    ├── LoadFailed                      500 load_failed
+    │   ├── InsufficientMemory          500 insufficient_memory
+    │   └── RunnerCrashed               500 runner_crashed   (carries signal)
+    ├── RunnerDied                      500 runner_died
+    ├── StoreError                      500 store_error
+    │   └── PullFailed                  500 pull_failed
+    ├── NotBuiltYet                     501 not_implemented
+    ├── BindRefused                     500 bind_refused   (at start only)
+    └── ServerBusy                      503 server_busy   (carries retry_after)
+
+A dialect turns these into its own wire shape in one place; nothing else does. The message says what
+happened, the value by `!r`, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AgentkitError(Exception):
+    """Base of the tree. `param` names the request field at fault, where there is one."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadRequest(AgentkitError):
+    """The request cannot be carried out as it stands."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class UnsupportedParameter(BadRequest):
+    """A parameter that this server does not know, or knows and cannot honour."""
+
+    code = "unsupported_parameter"
+
+
+class InvalidModelName(BadRequest):
+    """A model name outside the grammar of `models/names.py`."""
+
+    code = "invalid_model_name"
+
+
+class InvalidGGUF(BadRequest):
+    """A file that is not a GGUF, is cut short, or states absurd sizes."""
+
+    code = "invalid_gguf"
+
+
+class InvalidDigest(BadRequest):
+    """A blob digest that is malformed or does not match its content."""
+
+    code = "invalid_digest"
+
+
+class MissingCapability(BadRequest):
+    """The model cannot do what was asked, for example chat on an embedding model."""
+
+    code = "missing_capability"
+
+
+class PromptTooLong(BadRequest):
+    """The prompt has more tokens than the context; both lengths are in the message and attributes."""
+
+    code = "context_length_exceeded"
+
+    def __init__(
+        self, prompt_tokens: int, context_length: int, *, message: str = "", param: str = "prompt"
+    ) -> None:
+        super().__init__(
+            message
+            or f"the prompt is longer than the context length currently available to the model: "
+            f"{prompt_tokens} tokens against {context_length}; shorten it, raise num_ctx, "
+            f"or ask for truncation with truncate=true",
+            param=param,
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+class Unauthorized(AgentkitError):
+    """No API key, or one that is not known."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(AgentkitError):
+    """A Host or Origin that this server does not serve."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(AgentkitError):
+    """Something named by the request does not exist."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of that name in the store."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(AgentkitError):
+    """The path is known, and not for this HTTP method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(AgentkitError):
+    """The request body exceeds the limit of its route."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class RequestCancelled(AgentkitError):
+    """The client went away, or the request was cancelled, before it finished."""
+
+    status = 499
+    code = "request_cancelled"
+
+
+class LoadFailed(AgentkitError):
+    """The model could not be loaded; the message carries the runner's last words."""
+
+    code = "load_failed"
+
+
+class InsufficientMemory(LoadFailed):
+    """The model does not fit into the memory that is free, even after evicting idle models."""
+
+    code = "insufficient_memory"
+
+
+class RunnerCrashed(LoadFailed):
+    """The runner was ended by `signal` while it loaded or warmed up."""
+
+    code = "runner_crashed"
+
+    def __init__(self, message: str, *, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+class RunnerDied(AgentkitError):
+    """The model's child process ended while it was serving; the next request loads it again."""
+
+    code = "runner_died"
+
+
+class StoreError(AgentkitError):
+    """The model store cannot be read or written."""
+
+    code = "store_error"
+
+
+class PullFailed(StoreError):
+    """A model could not be fetched from its source."""
+
+    code = "pull_failed"
+
+
+class NotBuiltYet(AgentkitError):
+    """A documented feature that this version does not have. Said, never silently ignored."""
+
+    status = 501
+    code = "not_implemented"
+
+
+class BindRefused(AgentkitError, ValueError):
+    """A bind address that cannot be read, or that would leave the server open to a network."""
+
+    code = "bind_refused"
+
+
+class ServerBusy(AgentkitError):
+    """The queue is full; try again after `retry_after` seconds."""
+
+    status = 503
+    code = "server_busy"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

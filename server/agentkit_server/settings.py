@@ -1,0 +1,60 @@
+"""Settings, read once at start. Each `AGENTKIT_X` falls back to its `OLLAMA_X` twin.
+
+Values are trimmed of spaces and surrounding quotes, as Ollama does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEFAULT_PORT = 11434
+
+
+def _trim(value: Any) -> Any:
+    return value.strip().strip("\"'") if isinstance(value, str) else value
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _both(name: str) -> AliasChoices:
+    return AliasChoices(f"AGENTKIT_{name}", f"OLLAMA_{name}", name.lower())
+
+
+Text = Annotated[str, BeforeValidator(_trim)]
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split), BeforeValidator(_trim)]
+
+
+class Settings(BaseSettings):
+    """Everything the server can be told by the environment."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    host: Text = Field(f"127.0.0.1:{DEFAULT_PORT}", validation_alias=_both("HOST"))
+    """Bind address, `host[:port]` or a URL."""
+    models: Annotated[Path | None, BeforeValidator(_trim)] = Field(None, validation_alias=_both("MODELS"))
+    """Store root; None = the `models` folder in the user's ollama folder, as Ollama does."""
+    origins: CommaList = Field([], validation_alias=_both("ORIGINS"))
+    keep_alive: Text = Field("5m", validation_alias=_both("KEEP_ALIVE"))
+    load_timeout: Text = Field("5m", validation_alias=_both("LOAD_TIMEOUT"))
+    num_parallel: int = Field(0, ge=0, le=256, validation_alias=_both("NUM_PARALLEL"))
+    """Full-length sequences whose cells are reserved; 0 = auto (up to 4, as memory allows)."""
+    max_loaded_models: int = Field(0, ge=0, validation_alias=_both("MAX_LOADED_MODELS"))
+    """0 = auto (3 on CPU, 3 per GPU)."""
+    max_queue: int = Field(512, ge=1, validation_alias=_both("MAX_QUEUE"))
+    context_length: int = Field(0, ge=0, validation_alias=_both("CONTEXT_LENGTH"))
+    """Default num_ctx; 0 = by memory tier."""
+    flash_attention: Literal["auto", "on", "off"] = Field("auto", validation_alias=_both("FLASH_ATTENTION"))
+    kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field("f16", validation_alias=_both("KV_CACHE_TYPE"))
+    num_threads: int = Field(0, ge=0, validation_alias=_both("NUM_THREADS"))
+    debug: Text = Field("0", validation_alias=_both("DEBUG"))
+    noprune: bool = Field(False, validation_alias=_both("NOPRUNE"))
+    api_keys: CommaList = Field([], validation_alias="AGENTKIT_API_KEYS")
+    """Accepted keys; only their hashes are kept after start."""
+    max_body_bytes: int = Field(64 << 20, ge=1024, validation_alias="AGENTKIT_MAX_BODY_BYTES")
+    """Largest JSON request body. Blob uploads have no such limit."""
