@@ -1,0 +1,399 @@
+"""llama.cpp, as much of it as the engine needs: a model, a context, a batch, a sampler chain.
+
+The only file that touches ctypes. Everything here belongs to one thread, except `Vocabulary`, whose
+calls only read.
+"""
+
+# llama_cpp ships no type stubs: its ctypes signatures are unknown to the checker, here and nowhere else.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportAssignmentType=false
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from llama_cpp import llama_cpp as lib
+
+from agentkit_server.engine.types import LoadSpec, ModelFacts, Pooling, Sampling
+
+log = logging.getLogger("agentkit.llama")
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+POOLINGS: dict[int, Pooling] = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+FLASH = {"auto": -1, "off": 0, "on": 1}
+# ggml_type ids of the KV cache types that settings name.
+CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}
+DRY_BREAKERS = (b"\n", b":", b'"', b"*")
+NO_SLOT = 1
+ABORTED = 2
+
+
+class LlamaError(Exception):
+    """llama.cpp refused to load; the message carries its own last words."""
+
+
+_last_words: deque[str] = deque(maxlen=12)
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+
+
+@lib.llama_log_callback
+def _on_log(level: int, text: bytes, _: Any) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if level in (3, 4) and line:
+        _last_words.append(line)
+    if line:
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+def physical_cores() -> int:
+    """Cores this process may use, hyperthreads not counted."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+class Vocabulary:
+    """Text to tokens and back. Safe to use from any thread: llama.cpp only reads here."""
+
+    def __init__(self, model: Any) -> None:
+        self._vocab = lib.llama_model_get_vocab(model)
+        self.size: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.eog = frozenset(t for t in range(self.size) if lib.llama_vocab_is_eog(self._vocab, t))
+        self.add_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
+        self._pieces: dict[int, bytes] = {}
+        self._special_pieces: dict[int, bytes] = {}
+
+    @property
+    def pointer(self) -> Any:
+        return self._vocab
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        raw = text.encode("utf-8", "surrogatepass")
+        room = len(raw) + 8
+        buffer = (lib.llama_token * room)()
+        count = lib.llama_tokenize(self._vocab, raw, len(raw), buffer, room, add_special, parse_special)
+        if count < 0:
+            buffer = (lib.llama_token * -count)()
+            count = lib.llama_tokenize(self._vocab, raw, len(raw), buffer, -count, add_special, parse_special)
+        return list(buffer[:count])
+
+    def piece(self, token: int, *, special: bool) -> bytes:
+        """Bytes of one token; control tokens are empty unless `special`."""
+        pieces = self._special_pieces if special else self._pieces
+        known = pieces.get(token)
+        if known is None:
+            known = pieces[token] = self._read_piece(token, special)
+        return known
+
+    def _read_piece(self, token: int, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(64)
+        count = lib.llama_token_to_piece(self._vocab, token, buffer, 64, 0, special)
+        if count < 0:
+            buffer = ctypes.create_string_buffer(-count)
+            count = lib.llama_token_to_piece(self._vocab, token, buffer, -count, 0, special)
+        return buffer.raw[:count]
+
+    def text(self, tokens: list[int], *, special: bool) -> str:
+        return b"".join(self.piece(t, special=special) for t in tokens).decode("utf-8", "replace")
+
+    def name(self, token: int) -> str:
+        """Text of a special token as templates write it, "" for no token (-1)."""
+        return "" if token < 0 else self.text([token], special=True)
+
+    @property
+    def bos(self) -> str:
+        return self.name(lib.llama_vocab_bos(self._vocab))
+
+    @property
+    def eos(self) -> str:
+        return self.name(lib.llama_vocab_eos(self._vocab))
+
+    @property
+    def fim(self) -> tuple[int, int, int] | None:
+        prefix: int = lib.llama_vocab_fim_pre(self._vocab)
+        suffix: int = lib.llama_vocab_fim_suf(self._vocab)
+        middle: int = lib.llama_vocab_fim_mid(self._vocab)
+        return None if min(prefix, suffix, middle) < 0 else (prefix, suffix, middle)
+
+
+class Batch:
+    """Rows for one llama_decode: (token, position, sequence, wants output), filled by slices.
+
+    The arrays are ours and llama.cpp gets pointers into them, so that filling 512 rows is five numpy
+    assignments and no ctypes call.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self.token = np.zeros(capacity, np.int32)
+        self.pos = np.zeros(capacity, np.int32)
+        self.seq = np.zeros(capacity, np.int32)
+        self.output = np.zeros(capacity, np.int8)
+        self._n_seq = np.ones(capacity, np.int32)
+        base, step = self.seq.ctypes.data, self.seq.itemsize
+        self._seq_rows = np.arange(base, base + step * capacity, step, dtype=np.uint64)
+        raw = lib.llama_batch()
+        raw.token = self.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
+        raw.pos = self.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
+        raw.n_seq_id = self._n_seq.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        raw.seq_id = self._seq_rows.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id)))
+        raw.logits = self.output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self._raw = raw
+
+    @property
+    def room(self) -> int:
+        return self.capacity - self.size
+
+    def clear(self) -> None:
+        self.size = 0
+
+    def add(self, tokens: Ints | list[int], start: int, seq: int, *, output: bool) -> int:
+        """Append `tokens` at positions start, start+1, …; returns the row of the first."""
+        row, end = self.size, self.size + len(tokens)
+        self.token[row:end] = tokens
+        self.pos[row:end] = np.arange(start, start + len(tokens), dtype=np.int32)
+        self.seq[row:end] = seq
+        self.output[row:end] = output
+        self.size = end
+        return row
+
+    def raw(self) -> Any:
+        self._raw.n_tokens = self.size
+        return self._raw
+
+
+class Chain:
+    """A sampler chain in llama.cpp's order; owns its random state and its history of tokens."""
+
+    def __init__(self, vocabulary: Vocabulary, sampling: Sampling, seed: int, n_ctx: int) -> None:
+        params = lib.llama_sampler_chain_default_params()
+        params.no_perf = True
+        self._chain = lib.llama_sampler_chain_init(params)
+        self._eog = vocabulary.eog
+        for link in _links(vocabulary, sampling, seed, n_ctx):
+            lib.llama_sampler_chain_add(self._chain, link)
+
+    def sample(self, context: Context, row: int) -> int:
+        """Choose a token from output row `row` and remember it."""
+        return lib.llama_sampler_sample(self._chain, context.pointer, row)
+
+    def accept(self, token: int) -> None:
+        """Remember a token of the prompt, for the penalties."""
+        lib.llama_sampler_accept(self._chain, token)
+
+    def free(self) -> None:
+        if self._chain is not None:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+def _links(vocabulary: Vocabulary, s: Sampling, seed: int, n_ctx: int) -> list[Any]:
+    """The samplers that `s` asks for. Those that would do nothing are left out: a full chain over
+    49k candidates cost 0.6 ms a token, top-k 40 followed by the rest on 40 candidates 0.15 ms."""
+    links: list[Any] = []
+    if s.logit_bias:
+        biases = (lib.llama_logit_bias * len(s.logit_bias))()
+        for slot, (token, bias) in zip(biases, s.logit_bias.items(), strict=True):
+            slot.token, slot.bias = token, bias
+        links.append(lib.llama_sampler_init_logit_bias(vocabulary.size, len(biases), biases))
+    if penalises(s):
+        last_n = n_ctx if s.repeat_last_n < 0 else s.repeat_last_n
+        links.append(
+            lib.llama_sampler_init_penalties(
+                vocabulary.size, last_n, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
+            )
+        )
+    if s.dry_multiplier > 0:
+        breakers = (ctypes.c_char_p * len(DRY_BREAKERS))(*DRY_BREAKERS)
+        last_n = n_ctx if s.dry_penalty_last_n < 0 else s.dry_penalty_last_n
+        links.append(
+            lib.llama_sampler_init_dry(
+                vocabulary.pointer,
+                s.dry_multiplier,
+                s.dry_base,
+                s.dry_allowed_length,
+                last_n,
+                breakers,
+                len(breakers),
+            )
+        )
+    if s.temperature <= 0:
+        return [*links, lib.llama_sampler_init_greedy()]
+    if s.mirostat:
+        return links + _mirostat(vocabulary, s, seed)
+    return links + _truncation(s, seed) + [lib.llama_sampler_init_dist(seed)]
+
+
+def penalises(s: Sampling) -> bool:
+    changes = s.repeat_penalty != 1.0 or s.frequency_penalty != 0.0 or s.presence_penalty != 0.0
+    return changes and s.repeat_last_n != 0
+
+
+def _mirostat(vocabulary: Vocabulary, s: Sampling, seed: int) -> list[Any]:
+    temperature = lib.llama_sampler_init_temp(s.temperature)
+    if s.mirostat == 1:
+        return [
+            temperature,
+            lib.llama_sampler_init_mirostat(vocabulary.size, seed, s.mirostat_tau, s.mirostat_eta, 100),
+        ]
+    return [temperature, lib.llama_sampler_init_mirostat_v2(seed, s.mirostat_tau, s.mirostat_eta)]
+
+
+def _truncation(s: Sampling, seed: int) -> list[Any]:
+    links: list[Any] = []
+    if s.top_k > 0:
+        links.append(lib.llama_sampler_init_top_k(s.top_k))
+    if s.typical_p < 1:
+        links.append(lib.llama_sampler_init_typical(s.typical_p, 1))
+    if s.top_p < 1:
+        links.append(lib.llama_sampler_init_top_p(s.top_p, 1))
+    if s.min_p > 0:
+        links.append(lib.llama_sampler_init_min_p(s.min_p, 1))
+    if s.xtc_probability > 0:
+        links.append(lib.llama_sampler_init_xtc(s.xtc_probability, s.xtc_threshold, 1, seed))
+    if s.temperature != 1:
+        links.append(lib.llama_sampler_init_temp(s.temperature))
+    return links
+
+
+class Context:
+    """A loaded model with one unified KV cache.
+
+    Raises LlamaError when the file cannot be loaded or the cache cannot be allocated.
+    """
+
+    def __init__(self, spec: LoadSpec, on_progress: Callable[[float], None]) -> None:
+        lib.llama_log_set(_on_log, ctypes.c_void_p(0))
+        lib.llama_backend_init()
+        self.spec = spec
+        self.threads = spec.n_threads or physical_cores()
+        self._model: Any = self._load_model(spec, on_progress)
+        self.vocabulary = Vocabulary(self._model)
+        # A recurrent state is one value, not a row per token: it can be copied whole or not at all.
+        self.whole_only: bool = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(
+            self._model
+        )
+        self.pointer: Any = self._make_context(spec)
+        self._memory = lib.llama_get_memory(self.pointer)
+        self.n_embd: int = lib.llama_model_n_embd_out(self._model)
+        self.pooling: Pooling = POOLINGS.get(lib.llama_pooling_type(self.pointer), "none")
+
+    def _load_model(self, spec: LoadSpec, on_progress: Callable[[float], None]) -> Any:
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = spec.n_gpu_layers if lib.llama_supports_gpu_offload() else 0
+        params.main_gpu = spec.main_gpu
+        params.load_mode = lib.LLAMA_LOAD_MODE_MMAP if spec.use_mmap else lib.LLAMA_LOAD_MODE_NONE
+        params.use_extra_bufts = spec.use_extra_bufts
+
+        @lib.llama_progress_callback
+        def report(fraction: float, _: Any) -> bool:
+            on_progress(fraction)
+            return True
+
+        params.progress_callback = report
+        model = lib.llama_model_load_from_file(os.fsencode(spec.path), params)
+        if not model:
+            raise LlamaError(_said("the model file could not be loaded"))
+        return model
+
+    def _make_context(self, spec: LoadSpec) -> Any:
+        params = lib.llama_context_default_params()
+        params.n_ctx = spec.n_cells
+        params.n_batch = params.n_ubatch = spec.n_batch
+        params.n_seq_max = spec.n_seq_max
+        # Room for one output row a sequence: the default (n_batch rows) reserves 100 MB at 49k tokens.
+        params.n_outputs_max = spec.n_batch if spec.embedding else min(spec.n_seq_max, spec.n_batch)
+        params.n_threads = params.n_threads_batch = self.threads
+        params.type_k = params.type_v = CACHE_TYPES[spec.cache_type]
+        params.flash_attn_type = FLASH[spec.flash_attention]
+        params.kv_unified = True
+        params.swa_full = True
+        params.embeddings = spec.embedding
+        params.no_perf = True
+        context = lib.llama_init_from_model(self._model, params)
+        if not context:
+            raise LlamaError(_said("the context could not be allocated"))
+        return context
+
+    def facts(self) -> ModelFacts:
+        n_layers: int = lib.llama_model_n_layer(self._model)
+        offloaded = 0
+        if lib.llama_supports_gpu_offload():
+            offloaded = n_layers + 1 if self.spec.n_gpu_layers < 0 else self.spec.n_gpu_layers
+        weights: int = lib.llama_model_size(self._model)
+        v = self.vocabulary
+        return ModelFacts(
+            n_vocab=v.size,
+            n_ctx=self.spec.n_ctx,
+            n_ctx_train=lib.llama_model_n_ctx_train(self._model),
+            n_embd=self.n_embd,
+            n_params=lib.llama_model_n_params(self._model),
+            weights_bytes=weights,
+            pooling=self.pooling,
+            bos=v.bos,
+            eos=v.eos,
+            eog=sorted(v.eog),
+            add_bos=v.add_bos,
+            fim=v.fim,
+            gpu_layers=min(offloaded, n_layers + 1),
+            gpu_bytes=weights * min(offloaded, n_layers + 1) // (n_layers + 1),
+            system_info=lib.llama_print_system_info().decode(),
+            use_extra_bufts=self.spec.use_extra_bufts,
+        )
+
+    def decode(self, batch: Batch) -> int:
+        """Compute the batch. 0 = done, 1 = no free cells (nothing changed), 2 = aborted, < 0 = failed."""
+        return lib.llama_decode(self.pointer, batch.raw())
+
+    def set_threads(self, count: int) -> None:
+        lib.llama_set_n_threads(self.pointer, count, count)
+
+    def logits(self, row: int) -> Floats:
+        """View (n_vocab,) of an output row; valid until the next decode, writes reach the sampler."""
+        pointer = lib.llama_get_logits_ith(self.pointer, row)
+        return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
+
+    def token_embedding(self, row: int) -> Floats:
+        """Copy (n_embd,) of one token's embedding, for models without pooling."""
+        pointer = lib.llama_get_embeddings_ith(self.pointer, row)
+        return np.ctypeslib.as_array(pointer, shape=(self.n_embd,)).copy()
+
+    def pooled_embedding(self, seq: int) -> Floats:
+        """Copy (n_embd,) of a whole sequence, pooled as the model says."""
+        pointer = lib.llama_get_embeddings_seq(self.pointer, seq)
+        return np.ctypeslib.as_array(pointer, shape=(self.n_embd,)).copy()
+
+    def copy_cells(self, source: int, target: int, length: int) -> None:
+        """Let `target` share the first `length` cells of `source`; nothing is computed or moved."""
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, -1 if self.whole_only else length)
+
+    def drop_cells(self, seq: int, start: int = 0) -> bool:
+        """Take cells from `start` on away from `seq`. False when the model cannot remove a part."""
+        if self._memory is None:
+            return True
+        return lib.llama_memory_seq_rm(self._memory, seq, start, -1)
+
+    def chain(self, sampling: Sampling, seed: int) -> Chain:
+        return Chain(self.vocabulary, sampling, seed, self.spec.n_ctx)
+
+    def free(self) -> None:
+        if self.pointer is not None:
+            lib.llama_free(self.pointer)
+            lib.llama_model_free(self._model)
+            self.pointer = self._model = None
+
+
+def _said(what: str) -> str:
+    words = "; ".join(_last_words)
+    return f"{what}: {words}" if words else what

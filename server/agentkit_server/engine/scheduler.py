@@ -1,0 +1,284 @@
+"""Who runs, who waits, who gives way: admission, batches, eviction and preemption.
+
+Knows sequences, cells and the prefix cache; never calls llama_decode. The stepper asks for a plan,
+carries it out, and says whether it worked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic_ns
+
+import numpy as np
+
+from agentkit_server.engine.cells import Cells, Ids
+from agentkit_server.engine.llama import Batch, Context
+from agentkit_server.engine.prefix import Cached, PrefixCache, common_prefix
+from agentkit_server.engine.sequence import IntRow, Sequence
+
+# A prompt waits for another that is being computed when it would save at least this many tokens.
+WORTH_WAITING = 32
+# Cells that admission leaves for each running sequence to grow into.
+GROWTH = 32
+# While others decode, a prefill chunk is sized to take about this long, so that streams keep flowing.
+POLITE_NS = 100_000_000
+POLITE_MIN = 16
+
+
+@dataclass
+class Row:
+    """`count` tokens of `sequence`, from row `at` of the batch; `ids` are the cells they will hold."""
+
+    sequence: Sequence
+    at: int
+    count: int
+    ids: Ids
+    samples: bool
+
+
+class Scheduler:
+    """Owns the waiting queue, the running list, the cells and the cache."""
+
+    def __init__(self, context: Context) -> None:
+        spec = context.spec
+        self._context = context
+        self._whole_only = context.whole_only
+        self._limit = min(spec.n_seq_max, spec.n_batch)
+        self.cells = Cells(spec.n_cells)
+        self.cache = PrefixCache(whole_only=context.whole_only)
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.batch = Batch(spec.n_batch)
+        self.preemptions = 0
+        self.tokens_reused = 0
+        self._free_ids = list(range(spec.n_seq_max - 1, -1, -1))
+        self._ns_per_token = 0.0
+
+    # Admission
+
+    def admit(self) -> None:
+        """Move sequences from waiting to running while ids and cells allow, first come first served."""
+        held: list[Sequence] = []
+        while self.waiting and len(self.running) < self._limit:
+            sequence = self.waiting.popleft()
+            if self._worth_waiting(sequence):
+                held.append(sequence)
+            elif not self._try_admit(sequence):
+                self.waiting.appendleft(sequence)
+                break
+        self.waiting.extendleft(reversed(held))
+
+    def _worth_waiting(self, sequence: Sequence) -> bool:
+        """Is a longer shared prefix being computed right now than any that is ready?"""
+        prefilling = [r for r in self.running if r.remaining > 1]
+        if not prefilling:
+            return False
+        wanted = sequence.tokens.view[:-1]
+        coming = 0
+        for other in prefilling:
+            n = common_prefix(other.tokens.view[:-1], wanted)
+            if not self._whole_only or n == len(other.tokens) - 1:
+                coming = max(coming, n)
+        return coming >= self._source(sequence)[1] + WORTH_WAITING
+
+    def _source(self, sequence: Sequence) -> tuple[Cached | Sequence | None, int]:
+        """Where the longest computed prefix of `sequence` is, and how long it is."""
+        wanted = sequence.tokens.view[:-1]
+        best: Cached | Sequence | None
+        best, length = self.cache.longest(wanted)
+        for other in self.running:
+            n = common_prefix(other.tokens.view[: other.computed], wanted)
+            if self._whole_only and n < other.computed:
+                continue
+            if n > length:
+                best, length = other, n
+        return best, length
+
+    def _try_admit(self, sequence: Sequence) -> bool:
+        source, length = self._source(sequence)
+        promised = sum(r.remaining + GROWTH for r in self.running)
+        need = len(sequence.tokens) - length + promised
+        keep = source if isinstance(source, Cached) else None
+        if need > self.cells.free and self.running and need > self._obtainable(keep):
+            return False
+        self._take_place(sequence, source, length)
+        now = monotonic_ns()
+        if not sequence.admitted_ns:
+            sequence.admitted_ns = now
+            sequence.cached_tokens = length
+        self.tokens_reused += length
+        self.running.append(sequence)
+        return True
+
+    def _take_place(self, sequence: Sequence, source: Cached | Sequence | None, length: int) -> None:
+        """Give `sequence` an id and the cells of its prefix."""
+        if isinstance(source, Cached) and (length == len(source.tokens) or not self._spare_id(source)):
+            self._take_over(sequence, source, length)
+            return
+        sequence.seq_id = self._new_id(source if isinstance(source, Cached) else None)
+        if source is None or length == 0:
+            return
+        ids = source.cells[:length] if isinstance(source, Cached) else source.cells.view[:length]
+        self._context.copy_cells(source.seq_id, sequence.seq_id, length)
+        self.cells.share(ids)
+        sequence.cells = IntRow(ids)
+        # A prefix of a few tokens is no sign that the rest of the entry is still wanted.
+        if isinstance(source, Cached) and 2 * length >= len(source.tokens):
+            self.cache.touch(source)
+
+    def _take_over(self, sequence: Sequence, source: Cached, length: int) -> None:
+        """Continue a cached sequence in place: nothing of it is lost, or there is no other id."""
+        self.cache.remove(source)
+        sequence.seq_id = source.seq_id
+        sequence.cells = IntRow(source.cells)
+        if length < len(source.tokens):
+            self.trim(sequence, length)
+
+    def trim(self, sequence: Sequence, length: int) -> None:
+        """Give up the cells from `length` on; all of them where the model cannot remove a part."""
+        if not self._context.drop_cells(sequence.seq_id, length):
+            self._context.drop_cells(sequence.seq_id)
+            length = 0
+        self.cells.release(sequence.cells.cut(length))
+
+    def _spare_id(self, but: Cached) -> bool:
+        return bool(self._free_ids) or self.cache.oldest(but=but) is not None
+
+    def _new_id(self, but: Cached | None = None) -> int:
+        if not self._free_ids:
+            oldest = self.cache.oldest(but=but)
+            if oldest is None:
+                raise RuntimeError("no sequence id is free: more sequences run than n_seq_max")
+            self._evict(oldest)
+        return self._free_ids.pop()
+
+    # Room
+
+    def _held_by_running(self) -> int:
+        if not self.running:
+            return 0
+        return len(np.unique(np.concatenate([r.cells.view for r in self.running])))
+
+    def _cached_only(self) -> int:
+        return self.cells.used - self._held_by_running()
+
+    @property
+    def cells_cached(self) -> int:
+        """Cells that only cached prefixes hold."""
+        return self._cached_only()
+
+    def _obtainable(self, keep: Cached | None) -> int:
+        kept = 0 if keep is None else self.cells.only_held_once(keep.cells)
+        return self.cells.free + self._cached_only() - kept
+
+    def _evict(self, entry: Cached) -> None:
+        self.cache.remove(entry)
+        self._release(entry.seq_id, entry.cells)
+
+    def _release(self, seq_id: int, cells: Ids) -> None:
+        self._context.drop_cells(seq_id)
+        self.cells.release(cells)
+        self._free_ids.append(seq_id)
+
+    def _evict_until(self, free: int) -> bool:
+        while self.cells.free < free:
+            oldest = self.cache.oldest()
+            if oldest is None:
+                return False
+            self._evict(oldest)
+        return True
+
+    def drop_cache(self) -> None:
+        for entry in self.cache.entries:
+            self._evict(entry)
+
+    def preempt(self) -> bool:
+        """Send the youngest running sequence back to the front of the queue; what it had computed is
+        computed again later. False when it is the only one."""
+        if len(self.running) < 2:
+            return False
+        youngest = self.running.pop()
+        self._release(youngest.seq_id, youngest.cells.cut(0))
+        youngest.seq_id = -1
+        self.waiting.appendleft(youngest)
+        self.preemptions += 1
+        return True
+
+    def make_room(self) -> bool:
+        """After llama_decode found no cells: evict one prefix, else preempt one sequence."""
+        oldest = self.cache.oldest()
+        if oldest is not None:
+            self._evict(oldest)
+            return True
+        return self.preempt()
+
+    # Batches
+
+    def plan(self) -> list[Row]:
+        """Fill the batch: every decoding sequence's token, then prefill chunks in order of arrival."""
+        self._room_to_decode()
+        self.batch.clear()
+        rows = [self._add(r, 1) for r in self.running if r.decoding]
+        budget = self._polite_chunk() if rows else self.batch.capacity
+        for sequence in self.running:
+            todo = min(sequence.remaining - 1, budget, self.batch.room)
+            if todo <= 0:
+                continue
+            self._evict_until(todo)
+            todo = min(todo, self.cells.free)
+            if todo > 0:
+                rows.append(self._add(sequence, todo))
+                budget -= todo
+        return rows
+
+    def _room_to_decode(self) -> None:
+        while True:
+            decoding = sum(r.decoding for r in self.running)
+            progress = decoding or bool(self.running)
+            if not progress or self._evict_until(max(decoding, 1)) or not self.preempt():
+                return
+
+    def _add(self, sequence: Sequence, count: int) -> Row:
+        samples = sequence.decoding
+        start = sequence.computed
+        tokens = sequence.tokens.view[start : start + count]
+        at = self.batch.add(tokens, start, sequence.seq_id, output=samples)
+        return Row(sequence, at, count, self.cells.take(count), samples)
+
+    def commit(self, rows: list[Row], took_ns: int) -> None:
+        """The batch was computed."""
+        for row in rows:
+            row.sequence.cells.extend(row.ids)
+        prefill = sum(row.count for row in rows if not row.samples)
+        if prefill >= POLITE_MIN:
+            fresh = took_ns / prefill
+            self._ns_per_token = fresh if not self._ns_per_token else 0.7 * self._ns_per_token + 0.3 * fresh
+
+    def roll_back(self, rows: list[Row]) -> None:
+        """The batch was not computed."""
+        for row in rows:
+            self.cells.release(row.ids)
+
+    def _polite_chunk(self) -> int:
+        if not self._ns_per_token:
+            return POLITE_MIN * 4
+        return max(POLITE_MIN, min(self.batch.capacity, int(POLITE_NS / self._ns_per_token)))
+
+    # Ends
+
+    def retire(self, sequence: Sequence, *, keep: bool) -> None:
+        """`sequence` is done: its cells become a cached prefix, or are given up."""
+        sequence.chain.free()
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+            return
+        if not keep or sequence.computed == 0:
+            self._release(sequence.seq_id, sequence.cells.cut(0))
+            return
+        tokens = sequence.tokens.view[: sequence.computed].copy()
+        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy())
+        for stale in self.cache.add(entry):
+            self._release(stale.seq_id, stale.cells)

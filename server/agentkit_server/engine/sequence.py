@@ -1,0 +1,144 @@
+"""One completion in the making: its tokens, the cells they hold, and what ends it."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agentkit_server.engine.llama import Chain, Context, penalises
+from agentkit_server.engine.text import TextStream
+from agentkit_server.engine.types import Generate, Timings, TokenLogprob, Usage
+
+Ints = npt.NDArray[np.int32]
+
+
+class IntRow:
+    """A growing array of int32; `view` costs nothing."""
+
+    def __init__(self, values: Ints | list[int] | None = None) -> None:
+        start = np.asarray([] if values is None else values, np.int32)
+        self._data = np.empty(max(64, len(start) + 256), np.int32)
+        self._data[: len(start)] = start
+        self._size = len(start)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def view(self) -> Ints:
+        return self._data[: self._size]
+
+    def extend(self, values: Ints | list[int]) -> None:
+        end = self._size + len(values)
+        if end > len(self._data):
+            bigger = np.empty(max(end, 2 * len(self._data)), np.int32)
+            bigger[: self._size] = self.view
+            self._data = bigger
+        self._data[self._size : end] = values
+        self._size = end
+
+    def cut(self, size: int) -> Ints:
+        """Shorten to `size`; returns what was cut."""
+        tail = self._data[size : self._size].copy()
+        self._size = min(size, self._size)
+        return tail
+
+
+@dataclass(eq=False)
+class Sequence:
+    """State of completion `index` of `request`.
+
+    `tokens` are prompt and generated tokens; the first `computed` of them have cells. With exactly one
+    token left to compute the sequence decodes: that token's row gives the next one. With more it
+    prefills. The last token of a prompt is thus always computed on its own, whether the rest came from
+    the cache or not, and a repeated request gives the same tokens.
+    """
+
+    request: Generate
+    index: int
+    chain: Chain
+    greedy: bool
+    text: TextStream
+    tokens: IntRow
+    arrived_ns: int
+    cells: IntRow = field(default_factory=IntRow)
+    seq_id: int = -1
+    generated: int = 0
+    cached_tokens: int = 0
+    shifted: int = 0
+    admitted_ns: int = 0
+    first_token_ns: int = 0
+    pending_tokens: list[int] = field(default_factory=list[int])
+    pending_logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+
+    @property
+    def computed(self) -> int:
+        return len(self.cells)
+
+    @property
+    def remaining(self) -> int:
+        return len(self.tokens) - len(self.cells)
+
+    @property
+    def decoding(self) -> bool:
+        return self.remaining == 1
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.request.id, self.index
+
+    def usage(self) -> Usage:
+        return Usage(len(self.request.prompt), self.cached_tokens, self.generated)
+
+    def timings(self) -> Timings:
+        now = time.monotonic_ns()
+        admitted = self.admitted_ns or now
+        first = self.first_token_ns or now
+        return Timings(admitted - self.arrived_ns, first - admitted, now - first)
+
+    def shift(self) -> int:
+        """Forget the older half after `keep` tokens; returns the length of the cells that stay right.
+
+        The rest is computed again at its new positions rather than moved: moving changes the positions
+        inside cells that other sequences may share, and not every model can. It costs one prefill of
+        half a context each time half a context has been generated.
+        """
+        keep = min(max(self.request.keep, 0), len(self.tokens) // 2)
+        drop = max(1, (len(self.tokens) - keep) // 2)
+        tail = self.tokens.view[keep + drop :].copy()
+        self.tokens.cut(keep)
+        self.tokens.extend(tail)
+        self.shifted += drop
+        return keep
+
+
+def start_sequences(context: Context, request: Generate, arrived_ns: int) -> list[Sequence]:
+    """The `n` sequences of a request, each with its own sampler."""
+    base = request.sampling.seed if request.sampling.seed >= 0 else random.getrandbits(31)
+    return [_start(context, request, i, (base + i) & 0x7FFFFFFF, arrived_ns) for i in range(request.n)]
+
+
+def _start(context: Context, request: Generate, index: int, seed: int, arrived_ns: int) -> Sequence:
+    sampling = request.sampling
+    if request.ignore_eos:
+        bias = {**sampling.logit_bias, **dict.fromkeys(context.vocabulary.eog, float("-inf"))}
+        sampling = msgspec.structs.replace(sampling, logit_bias=bias)
+    chain = context.chain(sampling, seed)
+    remembers = penalises(sampling) or sampling.dry_multiplier > 0
+    if remembers:
+        for token in request.prompt[-context.spec.n_ctx :]:
+            chain.accept(token)
+    return Sequence(
+        request=request,
+        index=index,
+        chain=chain,
+        greedy=sampling.temperature <= 0 and not remembers and not sampling.logit_bias,
+        text=TextStream(request.stop),
+        tokens=IntRow(request.prompt),
+        arrived_ns=arrived_ns,
+    )

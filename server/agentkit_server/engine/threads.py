@@ -1,0 +1,61 @@
+"""How many threads compute: as many as the machine really gives.
+
+llama.cpp's threads meet at a barrier after every operation and spin there. One that loses its core to
+another program holds up all the others: with a compiler running beside it, decode fell from 106 to 5
+tokens/s on two cores, where a single thread still made 40 to 70. Waiting without spinning avoids that and
+costs a third of the speed on a quiet machine. So spin, watch the share of processor time that the
+threads got while llama_decode ran, and use fewer while others need the cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+WINDOW_NS = 300_000_000
+CROWDED = 0.72
+"""Below this share of the asked-for processor time a core is being fought over: two programs that want
+the same core get half of it each."""
+FIRST_HOLD_NS = 2_000_000_000
+LONGEST_HOLD_NS = 60_000_000_000
+
+
+class Threads:
+    """Chooses between 1 and `most` threads; `apply` is told each change."""
+
+    def __init__(self, most: int, apply: Callable[[int], None]) -> None:
+        self._most = most
+        self._apply = apply
+        self.count = most
+        self._wall_ns = 0
+        self._cpu_ns = 0
+        self._hold_ns = FIRST_HOLD_NS
+        self._held_ns = 0
+
+    def observe(self, wall_ns: int, cpu_ns: int) -> None:
+        """One llama_decode took `wall_ns`, in which this process used `cpu_ns` of processor time."""
+        if self._most == 1:
+            return
+        self._wall_ns += wall_ns
+        self._cpu_ns += cpu_ns
+        if self._wall_ns < WINDOW_NS:
+            return
+        share = self._cpu_ns / (self._wall_ns * self.count)
+        self._held_ns += self._wall_ns
+        self._wall_ns = self._cpu_ns = 0
+        if share < CROWDED and self.count > 1:
+            self._fewer()
+        elif self.count < self._most and self._held_ns >= self._hold_ns:
+            self._change(self.count + 1)
+        elif self.count == self._most and self._held_ns >= self._hold_ns:
+            self._hold_ns = FIRST_HOLD_NS
+
+    def _fewer(self) -> None:
+        """Each attempt at more that fails makes the next one wait longer."""
+        if self._held_ns < self._hold_ns:
+            self._hold_ns = min(2 * self._hold_ns, LONGEST_HOLD_NS)
+        self._change(self.count - 1)
+
+    def _change(self, count: int) -> None:
+        self.count = count
+        self._held_ns = 0
+        self._apply(count)

@@ -1,0 +1,295 @@
+"""The vocabulary between the engine and whoever drives it: what goes in, what comes out.
+
+These structs are also the frames on the pipe to a runner's child process (msgpack, tagged unions), so
+they hold plain data only. Token ids are ints of the model's vocabulary; durations are nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+CacheType = Literal["f16", "q8_0", "q4_0"]
+FlashAttention = Literal["auto", "on", "off"]
+Pooling = Literal["none", "mean", "cls", "last", "rank"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides how a model is loaded. Two equal specs can share one runner."""
+
+    path: str
+    n_ctx: int
+    """Tokens that one sequence may hold."""
+    n_cells: int
+    """KV cells in all, shared by running sequences and cached prefixes; at least `n_ctx`."""
+    n_seq_max: int = 64
+    """Sequences in all, running and cached (1 to 256)."""
+    n_batch: int = 512
+    n_threads: int = 0
+    """0 = physical cores."""
+    n_gpu_layers: int = -1
+    """-1 = all when built with a GPU backend, else none."""
+    main_gpu: int = 0
+    cache_type: CacheType = "f16"
+    flash_attention: FlashAttention = "auto"
+    use_mmap: bool = True
+    use_extra_bufts: bool = True
+    """Repacked weight buffers (AMX among them). Off is the safe retry after a crash at warm-up."""
+    embedding: bool = False
+    """The model only embeds (its metadata has a pooling type)."""
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is chosen. Defaults are those of the native `options` table."""
+
+    seed: int = -1
+    """-1 = random."""
+    temperature: float = 0.8
+    top_k: int = 40
+    """<= 0 = the whole vocabulary."""
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    """0 = off, -1 = the whole context."""
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    mirostat: Literal[0, 1, 2] = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    logit_bias: dict[int, float] = {}
+    """Token id -> added to its logit; -inf forbids (OpenAI's -100 is sent as -inf)."""
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child knows once the model is loaded."""
+
+    n_vocab: int
+    n_ctx: int
+    n_ctx_train: int
+    n_embd: int
+    n_params: int
+    weights_bytes: int
+    pooling: Pooling
+    bos: str
+    """Text of the beginning-of-sequence token, "" when there is none. Templates use it."""
+    eos: str
+    eog: list[int]
+    """Every end-of-generation id."""
+    add_bos: bool
+    fim: tuple[int, int, int] | None
+    """Ids of (prefix, suffix, middle) for infill, None when the model cannot."""
+    gpu_layers: int
+    gpu_bytes: int
+    system_info: str
+    use_extra_bufts: bool
+
+
+# --- into the child ---------------------------------------------------------------------------------
+
+
+class Generate(msgspec.Struct, tag=True, kw_only=True):
+    """Continue `prompt` (token ids, at least one). Answered by Delta* then one Finished per index."""
+
+    id: int
+    prompt: list[int]
+    sampling: Sampling = Sampling()
+    max_tokens: int = -1
+    """-1 = until the model stops or its context is full."""
+    stop: list[str] = []
+    """Generation ends before the first of these; the text of a stop string is not emitted."""
+    n: int = 1
+    """Completions of this one prompt; they share its cells. `index` tells them apart; completion i
+    uses seed + i."""
+    logprobs: int | None = None
+    """None = off, else how many alternatives to report with each token (0 to 20)."""
+    ignore_eos: bool = False
+    special: bool = False
+    """Emit the text of control tokens too."""
+    shift: bool = False
+    """When the context is full, drop the oldest half after `keep` tokens and go on."""
+    keep: int = 4
+
+
+class Cancel(msgspec.Struct, tag=True):
+    """Stop request `id` within one step. Answered by Finished(reason="cancelled")."""
+
+    id: int
+
+
+class Tokenize(msgspec.Struct, tag=True, kw_only=True):
+    """Answered by Tokenized."""
+
+    id: int
+    text: str
+    add_special: bool = True
+    """Add BOS/EOS as the model's metadata says."""
+    parse_special: bool = True
+    """Read control-token text (`<|im_start|>`) as the token."""
+
+
+class Detokenize(msgspec.Struct, tag=True, kw_only=True):
+    """Answered by Detokenized."""
+
+    id: int
+    tokens: list[int]
+    special: bool = True
+
+
+class Embed(msgspec.Struct, tag=True, kw_only=True):
+    """One vector per input (token ids), not normalised. Answered by Embedded."""
+
+    id: int
+    inputs: list[list[int]]
+
+
+class GetStats(msgspec.Struct, tag=True):
+    """Answered by Stats."""
+
+    id: int
+
+
+class DropCache(msgspec.Struct, tag=True):
+    """Forget every cached prefix that no running sequence uses. Answered by Stats."""
+
+    id: int
+
+
+class Shutdown(msgspec.Struct, tag=True):
+    """Free the model and exit 0."""
+
+
+Command = Generate | Cancel | Tokenize | Detokenize | Embed | GetStats | DropCache | Shutdown
+
+# --- out of the child -------------------------------------------------------------------------------
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    """An alternative at one position. `token` is its text with undecodable bytes replaced."""
+
+    token: str
+    id: int
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """The chosen token; log-probabilities are of the model's own distribution, before any sampling
+    parameter (temperature, penalties) acts on it."""
+
+    token: str
+    id: int
+    logprob: float
+    bytes: list[int]
+    top: list[TopLogprob]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt tokens whose cells were reused and not computed again."""
+    completion_tokens: int
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Nanoseconds. `prompt_ns` ends and `decode_ns` begins with the first sampled token."""
+
+    queue_ns: int
+    prompt_ns: int
+    decode_ns: int
+
+
+class Delta(msgspec.Struct, tag=True, kw_only=True):
+    """Text of completion `index` that is certain: whole UTF-8 characters, no part of a stop string.
+    `tokens` are those sampled since the last Delta; `text` may lag behind them."""
+
+    id: int
+    index: int
+    text: str
+    tokens: list[int]
+    logprobs: list[TokenLogprob] | None = None
+
+
+class Finished(msgspec.Struct, tag=True, kw_only=True):
+    """Last message of completion `index`."""
+
+    id: int
+    index: int
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    stop_string: str | None = None
+    error: str = ""
+    shifted: int = 0
+    """Tokens dropped by context shifts."""
+
+
+class Tokenized(msgspec.Struct, tag=True):
+    id: int
+    tokens: list[int]
+
+
+class Detokenized(msgspec.Struct, tag=True):
+    id: int
+    text: str
+
+
+class Embedded(msgspec.Struct, tag=True, kw_only=True):
+    id: int
+    vectors: list[list[float]]
+    prompt_tokens: int
+
+
+class Stats(msgspec.Struct, tag=True, kw_only=True):
+    """What the engine holds right now."""
+
+    id: int
+    cells_total: int
+    cells_used: int
+    cells_cached: int
+    """Of those used, the ones that only cached prefixes hold: given up as soon as they are needed."""
+    sequences_running: int
+    sequences_waiting: int
+    sequences_cached: int
+    decode_steps: int
+    tokens_computed: int
+    tokens_reused: int
+    preemptions: int
+    rss_bytes: int
+
+
+class Failed(msgspec.Struct, tag=True, kw_only=True):
+    """Request `id` could not be carried out; nothing else will come for it. `code` is a code of
+    agentkit_server.errors."""
+
+    id: int
+    code: str
+    message: str
+
+
+class LoadProgress(msgspec.Struct, tag=True):
+    """0.0 to 1.0, while weights are read."""
+
+    fraction: float
+
+
+class Loaded(msgspec.Struct, tag=True):
+    facts: ModelFacts
+
+
+class LoadError(msgspec.Struct, tag=True):
+    message: str
+
+
+Reply = (
+    Delta | Finished | Tokenized | Detokenized | Embedded | Stats | Failed | LoadProgress | Loaded | LoadError
+)

@@ -1,0 +1,166 @@
+"""Several requests at once: batches, the shared prefix, eviction, preemption, cancellation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from agentkit_server.engine.types import Cancel, Delta, Finished, Sampling
+
+from .conftest import Answer, Engine
+
+LONG = "The history of the river begins in the mountains, where snow melts into small streams. " * 20
+
+
+def test_a_second_request_computes_only_what_the_first_did_not(engine: Engine) -> None:
+    first = engine.run(LONG + "One", max_tokens=4)
+    before = engine.stats()
+    second = engine.run(LONG + "Two", max_tokens=4)
+    after = engine.stats()
+    shared = len(engine.tokens(LONG)) - 1
+    assert first.end.usage.cached_tokens == 0
+    assert second.end.usage.cached_tokens >= shared
+    new = len(engine.tokens(LONG + "Two")) - second.end.usage.cached_tokens
+    assert after.tokens_computed - before.tokens_computed == new + 3
+
+
+def test_a_conversation_computes_only_each_new_turn(engine: Engine) -> None:
+    tokens = engine.tokens("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n")
+    for question in ("And then?", "Why?", "Who?"):
+        answer = engine.run(tokens, max_tokens=12)
+        held = len(tokens) + len(answer.tokens) - 1
+        tokens = tokens + answer.tokens
+        tokens += engine.tokens(
+            f"<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        cached = engine.run(tokens, max_tokens=1).end.usage.cached_tokens
+        assert cached >= held
+
+
+def test_completions_of_one_prompt_share_its_cells(engine: Engine) -> None:
+    prompt = engine.tokens(LONG)
+    request = engine.submit(prompt, n=6, max_tokens=8, sampling=Sampling(seed=11))
+    answers = [engine.collect(request, i) for i in range(6)]
+    assert len({a.text for a in answers}) > 1
+    stats = engine.stats()
+    assert stats.cells_used <= len(prompt) + 6 * 8
+    assert stats.tokens_computed <= len(prompt) + 6 * 8
+
+
+def test_requests_that_arrive_together_wait_for_the_prefix_they_share(engine: Engine) -> None:
+    requests = [engine.submit(LONG + f" Part {i}:", max_tokens=3) for i in range(5)]
+    for request in requests:
+        engine.collect(request)
+    whole = len(engine.tokens(LONG))
+    assert engine.stats().tokens_computed < whole + 5 * 20
+
+
+def first_logprobs(answer: Answer) -> dict[int, float]:
+    first = next(entry for d in answer.deltas for entry in d.logprobs or [])
+    return {t.id: t.logprob for t in first.top}
+
+
+def test_requests_in_one_batch_do_not_disturb_each_other(engine: Engine) -> None:
+    """Batches of another shape round a little differently, so near ties may fall the other way; what a
+    model expects next hardly moves."""
+    subjects = ("animals", "rivers", "metals", "planets", "composers", "cheeses")
+    prompts = [f"<|im_start|>user\nName some {s}.<|im_end|>\n<|im_start|>assistant\n" for s in subjects]
+    alone = [first_logprobs(engine.run(p, max_tokens=8, logprobs=4)) for p in prompts]
+    engine.drop_cache()
+    requests = [engine.submit(p, max_tokens=8, logprobs=4) for p in prompts]
+    for request, before in zip(requests, alone, strict=True):
+        together = first_logprobs(engine.collect(request))
+        best = max(before, key=lambda t: before[t])
+        assert abs(together[best] - before[best]) < 0.25
+
+
+def test_a_long_prompt_does_not_stall_a_running_answer(engine: Engine) -> None:
+    talker = engine.submit("Once upon a time", max_tokens=300, ignore_eos=True)
+    while not any(isinstance(r, Delta) for r in engine.log):
+        engine.next_reply()
+    reader = engine.submit((LONG * 3)[:3600], max_tokens=1)
+    engine.collect(reader)
+    between = [r for r in engine.log if isinstance(r, Delta) and r.id == talker]
+    engine.send(Cancel(talker))
+    assert engine.collect(talker).end.reason == "cancelled"
+    assert len(between) >= 4
+
+
+def test_a_cancelled_request_ends_within_a_step_and_frees_its_place(engine: Engine) -> None:
+    request = engine.submit("Count to a million:", ignore_eos=True)
+    while not any(isinstance(r, Delta) for r in engine.log):
+        engine.next_reply()
+    steps = engine.stats().decode_steps
+    engine.send(Cancel(request))
+    end = engine.collect(request).end
+    stats = engine.stats()
+    assert end.reason == "cancelled"
+    assert stats.sequences_running == 0
+    assert stats.decode_steps - steps <= 2
+    assert stats.cells_used == stats.cells_cached
+
+
+def test_least_recently_used_prefixes_give_way_when_cells_run_out(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8)
+    texts = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(5)]
+    for text in texts:
+        assert engine.run(text, max_tokens=2).end.reason == "length"
+    stats = engine.stats()
+    assert stats.cells_used <= 512
+    assert engine.run(texts[-1], max_tokens=2).end.usage.cached_tokens > 100
+    assert engine.run(texts[0], max_tokens=2).end.usage.cached_tokens < 20
+
+
+def test_when_cells_run_out_the_youngest_waits_and_everyone_finishes(
+    make_engine: Callable[..., Engine],
+) -> None:
+    engine = make_engine(n_ctx=256, n_cells=384, n_seq_max=8)
+    prompts = [f"Story number {i} begins like this:" for i in range(6)]
+    requests = [engine.submit(p, max_tokens=150, ignore_eos=True) for p in prompts]
+    answers = [engine.collect(r) for r in requests]
+    assert [(a.end.reason, len(a.tokens)) for a in answers] == [("length", 150)] * 6
+    stats = engine.stats()
+    assert stats.preemptions > 0
+    assert stats.cells_used == stats.cells_cached
+    assert engine.drop_cache().cells_used == 0
+
+
+def test_more_requests_than_sequences_all_get_their_turn(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=128, n_cells=512, n_seq_max=3)
+    requests = [engine.submit(f"Item {i} is", max_tokens=4, ignore_eos=True) for i in range(12)]
+    assert all(engine.collect(r).end.reason == "length" for r in requests)
+    assert engine.stats().sequences_cached <= 3
+
+
+def test_random_cancellation_leaks_no_cell(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=256, n_cells=1024, n_seq_max=16)
+    chance = random.Random(4)
+    requests = [
+        engine.submit(
+            f"{LONG[: chance.randrange(20, 600)]} {i}", max_tokens=chance.randrange(1, 24), n=1 + i % 3
+        )
+        for i in range(60)
+    ]
+    doomed = set(chance.sample(requests, 30))
+    seen = 0
+
+    def cancel_some(reply: object) -> None:
+        nonlocal seen
+        if isinstance(reply, Delta):
+            seen += 1
+            if seen % 5 == 0 and doomed:
+                engine.send(Cancel(doomed.pop()))
+
+    spared = [r for r in requests if r not in doomed]
+    indices = {r: 1 + i % 3 for i, r in enumerate(requests)}
+    engine.on_reply = cancel_some
+    for request in requests:
+        for index in range(indices[request]):
+            engine.collect(request, index)
+    ends = [r for r in engine.log if isinstance(r, Finished)]
+    assert len(ends) == sum(indices.values())
+    assert all(e.reason in ("stop", "length") for e in ends if e.id in spared)
+    stats = engine.stats()
+    assert (stats.sequences_running, stats.sequences_waiting) == (0, 0)
+    assert stats.cells_used == stats.cells_cached
+    assert engine.drop_cache().cells_used == 0

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+
+from agentkit_server.engine.prefix import Cached, PrefixCache, common_prefix
+
+
+def row(*tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.array(tokens, np.int32)
+
+
+def cached(seq_id: int, *tokens: int) -> Cached:
+    return Cached(seq_id, row(*tokens), np.arange(len(tokens), dtype=np.int32))
+
+
+def test_the_common_prefix_ends_at_the_first_difference_or_the_shorter_end() -> None:
+    assert common_prefix(row(1, 2, 3), row(1, 2, 4, 5)) == 2
+    assert common_prefix(row(1, 2), row(1, 2, 3)) == 2
+    assert common_prefix(row(), row(1)) == 0
+    assert common_prefix(row(9), row(1)) == 0
+
+
+def test_the_longest_prefix_wins_and_of_equals_the_one_with_least_to_lose() -> None:
+    cache = PrefixCache(whole_only=False)
+    cache.add(cached(0, 1, 2, 3, 9, 9))
+    cache.add(cached(1, 1, 2, 3, 8))
+    cache.add(cached(2, 1, 7))
+    entry, length = cache.longest(row(1, 2, 3, 4))
+    assert entry is not None
+    assert (entry.seq_id, length) == (1, 3)
+
+
+def test_a_recurrent_state_is_used_whole_or_not_at_all() -> None:
+    cache = PrefixCache(whole_only=True)
+    cache.add(cached(0, 1, 2, 3, 9))
+    assert cache.longest(row(1, 2, 3, 4)) == (None, 0)
+    cache.add(cached(1, 1, 2, 3))
+    entry, length = cache.longest(row(1, 2, 3, 4))
+    assert entry is not None
+    assert (entry.seq_id, length) == (1, 3)
+
+
+def test_an_entry_that_begins_another_is_superfluous() -> None:
+    cache = PrefixCache(whole_only=False)
+    short = cached(0, 1, 2)
+    cache.add(short)
+    assert cache.add(cached(1, 1, 2, 3)) == [short]
+    assert len(cache) == 1
+
+
+def test_the_least_recently_used_entry_goes_first() -> None:
+    cache = PrefixCache(whole_only=False)
+    first, second = cached(0, 1), cached(1, 2)
+    cache.add(first)
+    cache.add(second)
+    cache.touch(first)
+    assert cache.oldest() is second
+    assert cache.oldest(but=second) is first
