@@ -1,0 +1,206 @@
+"""The script of a scripted runner: its vocabulary, and the replay of one completion.
+
+Pure: nothing here waits or fails. Tokens are UTF-8 bytes (ids 0 to 255), then the control strings.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from agentkit_server.engine.types import (
+    Delta,
+    Finished,
+    FinishReason,
+    Generate,
+    LoadSpec,
+    ModelFacts,
+    Pooling,
+    Timings,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+
+BYTES = 256
+NS_PER_TOKEN = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedModel:
+    """The facts of a scripted model. `bos`, `eog` and `fim` must be among `control`."""
+
+    control: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    """Each of these texts is one token."""
+    bos: str = "<|endoftext|>"
+    eog: tuple[str, ...] = ("<|im_end|>", "<|endoftext|>")
+    """End-of-generation tokens; the first is `eos`."""
+    add_bos: bool = False
+    fim: tuple[str, str, str] | None = None
+    pooling: Pooling = "none"
+    n_ctx_train: int = 8192
+    n_embd: int = 8
+
+    @property
+    def n_vocab(self) -> int:
+        return BYTES + len(self.control)
+
+    def id(self, text: str) -> int:
+        """Token id of a control string."""
+        return BYTES + self.control.index(text)
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of `text`; with `special`, control strings in it become their own token."""
+        if not (special and self.control):
+            return list(text.encode())
+        pattern = "(" + "|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) + ")"
+        tokens: list[int] = []
+        for part in re.split(pattern, text):
+            tokens += [self.id(part)] if part in self.control else part.encode()
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of one token."""
+        return bytes([token]) if token < BYTES else self.control[token - BYTES].encode()
+
+    def decode(self, tokens: Sequence[int], *, special: bool = True) -> str:
+        """Text of `tokens`; without `special`, control tokens are left out."""
+        shown = (self.piece(token) for token in tokens if special or token < BYTES)
+        return b"".join(shown).decode(errors="replace")
+
+    def facts(self, spec: LoadSpec) -> ModelFacts:
+        """What a runner loaded with `spec` says about itself."""
+        return ModelFacts(
+            n_vocab=self.n_vocab,
+            n_ctx=spec.n_ctx,
+            n_ctx_train=self.n_ctx_train,
+            n_embd=self.n_embd,
+            n_params=1,
+            weights_bytes=1,
+            pooling=self.pooling,
+            bos=self.bos,
+            eos=self.eog[0] if self.eog else "",
+            eog=[self.id(text) for text in self.eog],
+            add_bos=self.add_bos,
+            fim=None
+            if self.fim is None
+            else (self.id(self.fim[0]), self.id(self.fim[1]), self.id(self.fim[2])),
+            gpu_layers=0,
+            gpu_bytes=0,
+            system_info="scripted",
+            use_extra_bufts=spec.use_extra_bufts,
+        )
+
+
+@dataclass
+class Completion:
+    """One index of a request: which script steps are left, what text is certain."""
+
+    model: ScriptedModel
+    request: Generate
+    index: int
+    steps: Iterator[list[int]]
+    room: int
+    cached: int
+    tokens: list[int] = field(default_factory=list[int])
+    reason: FinishReason | None = None
+    stop_string: str | None = None
+    shifted: int = 0
+    _held: str = ""
+    _utf8: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
+
+    def advance(self) -> Delta:
+        """Take the next step of the script; sets `reason` when it was the last."""
+        taken: list[int] = []
+        text = ""
+        for token in next(self.steps, list[int]()):
+            if (reason := self._end_before(token)) is not None:
+                self.reason = reason
+                break
+            taken.append(token)
+            self.tokens.append(token)
+            text += self._text(token)
+            if self._at_limit():
+                self.reason = "length"
+                break
+        else:
+            self.reason = None if taken else "stop"
+        return Delta(
+            id=self.request.id,
+            index=self.index,
+            text=self._certain(text),
+            tokens=taken,
+            logprobs=self._logprobs(taken),
+        )
+
+    def finished(self) -> Finished:
+        prompt = len(self.request.prompt)
+        return Finished(
+            id=self.request.id,
+            index=self.index,
+            reason=self.reason or "stop",
+            usage=Usage(prompt, self.cached, len(self.tokens)),
+            timings=Timings(0, NS_PER_TOKEN * (prompt - self.cached), NS_PER_TOKEN * len(self.tokens)),
+            stop_string=self.stop_string,
+            shifted=self.shifted,
+        )
+
+    def _end_before(self, token: int) -> FinishReason | None:
+        ends = token >= BYTES and self.model.control[token - BYTES] in self.model.eog
+        if ends and not self.request.ignore_eos:
+            return "stop"
+        return "length" if self._at_limit() else None
+
+    def _at_limit(self) -> bool:
+        if 0 <= self.request.max_tokens <= len(self.tokens):
+            return True
+        if len(self.tokens) - self.shifted < self.room:
+            return False
+        if not self.request.shift:
+            return True
+        self.shifted += max(1, (len(self.request.prompt) + self.room - self.request.keep) // 2)
+        return False
+
+    def _text(self, token: int) -> str:
+        if token >= BYTES and not self.request.special:
+            return ""
+        return self._utf8.decode(self.model.piece(token))
+
+    def _certain(self, text: str) -> str:
+        """Text that no stop string can still begin in; cuts at the first stop string found."""
+        text = self._held + text + (self._utf8.decode(b"", final=True) if self.reason else "")
+        found = [(at, stop) for stop in self.request.stop if stop and (at := text.find(stop)) >= 0]
+        if found:
+            at, self.stop_string = min(found)
+            self.reason, self._held = "stop", ""
+            return text[:at]
+        keep = 0 if self.reason else max((_overlap(text, stop) for stop in self.request.stop), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def _logprobs(self, tokens: list[int]) -> list[TokenLogprob] | None:
+        if self.request.logprobs is None:
+            return None
+        return [self._logprob(token, self.request.logprobs) for token in tokens]
+
+    def _logprob(self, token: int, alternatives: int) -> TokenLogprob:
+        others = [(token + i) % self.model.n_vocab for i in range(alternatives)]
+        top = [
+            TopLogprob(self.model.decode([other]), other, -0.1 - rank, list(self.model.piece(other)))
+            for rank, other in enumerate(others)
+        ]
+        return TokenLogprob(self.model.decode([token]), token, -0.1, list(self.model.piece(token)), top)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(text), len(stop)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def common(left: Sequence[int], right: Sequence[int]) -> int:
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
