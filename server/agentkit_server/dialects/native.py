@@ -1,0 +1,48 @@
+"""The native dialect: Ollama's own routes, put together. Errors take its shape in native_lines.py."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from agentkit_server.dialects import (
+    native_blobs,
+    native_chat,
+    native_embed,
+    native_generate,
+    native_models,
+    native_pull,
+)
+from agentkit_server.dialects.native_lines import native_json
+from agentkit_server.errors import NotBuiltYet
+
+router = APIRouter()
+for _part in (native_generate, native_chat, native_embed, native_models, native_pull, native_blobs):
+    router.include_router(_part.router)
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def root() -> Response:
+    """The text that Ollama's clients look for to see whether a server is there."""
+    return PlainTextResponse("Ollama is running")
+
+
+@router.api_route("/api/version", methods=["GET", "HEAD"])
+async def server_version() -> Response:
+    """The version of this server."""
+    return native_json({"version": version("agentkit")})
+
+
+@router.get("/api/status")
+async def status() -> Response:
+    """There is no cloud here, and no way to turn one on."""
+    return native_json({"cloud": {"disabled": True, "source": "config"}})
+
+
+@router.post("/api/create")
+@router.post("/api/push")
+async def not_built_yet(request: Request) -> Response:
+    """Documented routes of later versions."""
+    raise NotBuiltYet(f"{request.url.path} is not built yet in this version")

@@ -1,0 +1,145 @@
+"""Request bodies of the native dialect. Types are strict; a field that is null counts as not given."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from agentkit_server.dialects._shared import read_json
+from agentkit_server.errors import BadRequest
+
+log = logging.getLogger(__name__)
+
+KeepAlive = str | float
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+class ModelBody(msgspec.Struct, kw_only=True):
+    """A body that names a model; `name` is what old clients call it."""
+
+    model: str = ""
+    name: str = ""
+
+    @property
+    def wanted(self) -> str:
+        """The model's name as the caller wrote it."""
+        return self.model or self.name
+
+
+class RunBody(ModelBody, kw_only=True):
+    """What generate and chat share."""
+
+    stream: bool = True
+    format: str | dict[str, Any] = ""
+    options: dict[str, Any] = {}
+    keep_alive: KeepAlive | None = None
+    think: bool | str | None = None
+    truncate: bool = False
+    shift: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+class GenerateBody(RunBody, kw_only=True):
+    prompt: str = ""
+    suffix: str = ""
+    system: str | None = None
+    template: str = ""
+    context: list[int] = []
+    raw: bool = False
+    images: list[str] = []
+
+
+class ChatMessage(msgspec.Struct, kw_only=True):
+    role: str
+    content: str = ""
+    thinking: str = ""
+    images: list[str] = []
+    tool_calls: list[dict[str, Any]] = []
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+class ChatBody(RunBody, kw_only=True):
+    messages: list[ChatMessage] = []
+    tools: list[dict[str, Any]] = []
+
+
+class EmbedBody(ModelBody, kw_only=True):
+    input: Any = None
+    truncate: bool = True
+    dimensions: int = 0
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] = {}
+
+
+class EmbeddingsBody(ModelBody, kw_only=True):
+    prompt: str = ""
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] = {}
+
+
+class ShowBody(ModelBody, kw_only=True):
+    system: str = ""
+    template: str = ""
+    verbose: bool = False
+    options: dict[str, Any] = {}
+
+
+class CopyBody(msgspec.Struct, kw_only=True):
+    source: str = ""
+    destination: str = ""
+
+
+class PullBody(ModelBody, kw_only=True):
+    insecure: bool = False
+    stream: bool = True
+    username: str = ""
+    password: str = ""
+
+
+_JSON_NAMES = {"bool": "boolean", "str": "string", "int": "integer", "float": "number"}
+_TYPE_WORD = re.compile(r"\b(bool|str|int|float)\b")
+_MISMATCH = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+
+
+async def read_as(request: Request, shape: type[Body]) -> Body:
+    """The request's body as `shape`. Unknown fields are logged, as Ollama does.
+
+    Raises BadRequest for what is not JSON, and for a wrong type, naming the field.
+    """
+    body = await read_json(request)
+    known = set(shape.__struct_fields__)
+    if unknown := body.keys() - known:
+        log.warning("%s: ignoring unknown fields: %s", request.url.path, ", ".join(sorted(unknown)[:20]))
+    given = {name: value for name, value in body.items() if value is not None and name in known}
+    try:
+        return msgspec.convert(_without_nulls(given), shape)
+    except msgspec.ValidationError as error:
+        raise _wrong_type(str(error)) from None
+
+
+def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
+    messages = given.get("messages")
+    if not isinstance(messages, list):
+        return given
+    kept = [_dropped(message) for message in messages]  # pyright: ignore[reportUnknownVariableType]
+    return {**given, "messages": kept}
+
+
+def _dropped(message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message
+    return {key: value for key, value in message.items() if value is not None}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _wrong_type(text: str) -> BadRequest:
+    match = _MISMATCH.fullmatch(text)
+    what, path = (match["what"], match["path"]) if match else (text, None)
+    what = _TYPE_WORD.sub(lambda word: _JSON_NAMES[word[0]], what).replace("`", "")
+    what = what.replace("Expected", "expected", 1)
+    return BadRequest(f'invalid field "{path}": {what}' if path else f"invalid body: {what}", param=path)

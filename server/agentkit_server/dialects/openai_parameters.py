@@ -1,0 +1,225 @@
+"""Reads OpenAI request bodies. A parameter is honoured (a field of the endpoint's struct), accepted because
+it cannot change the output, or refused by name; nothing is dropped silently. docs/reference/openai.md lists
+all of them, and a test keeps that page equal to the constants here."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
+from msgspec import Meta
+
+from agentkit_server.engine.types import Sampling
+from agentkit_server.errors import BadRequest, NotBuiltYet, UnsupportedParameter
+from agentkit_server.residency.types import LoadOptions
+from agentkit_server.turn.options import MAX_STOP_LENGTH, MAX_STOPS
+
+IGNORED = frozenset(
+    {
+        "metadata",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "store",
+        "user",
+    }
+)
+"""Accepted with any value: they are for billing, storage, abuse checks or speed, never for the text."""
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True, False),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+}
+"""Accepted with these values, which ask for what happens anyway; any other value is refused."""
+
+NOT_BUILT = frozenset(
+    {
+        "audio",
+        "chat_template_kwargs",
+        "function_call",
+        "functions",
+        "modalities",
+        "reasoning_effort",
+        "response_format",
+        "structured_outputs",
+        "tool_choice",
+        "tools",
+        "verbosity",
+        "web_search_options",
+    }
+)
+"""Refused with 501: known, and not in this version."""
+
+DEFAULTS = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+"""Sampling of a request that says nothing and a model that says nothing: the model's own distribution."""
+
+FORBIDDEN_BIAS = -100.0
+"""OpenAI's value for a token that must not appear."""
+
+StopString = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_LENGTH)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.include_obfuscation:
+            raise ValueError("include_obfuscation pads chunks against eavesdroppers, which is not built yet")
+
+
+class SamplingBody(msgspec.Struct, kw_only=True):
+    """What chat/completions and completions have in common. None = not given (null counts as such)."""
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=MAX_STOPS)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Probability | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    max_tokens: Count | None = None
+    # Extensions, under their native names.
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Probability | None = None
+    typical_p: Probability | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    num_ctx: Count | None = None
+    keep_alive: str | float | None = None
+    truncate: bool | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+_SAME_NAME = (
+    "seed",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "repeat_last_n",
+)
+_PATH = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>.*?)`)?", re.DOTALL)
+
+
+def parse(body: dict[str, Any], shape: type[Body]) -> Body:
+    """Read `body` as `shape`.
+
+    Raises UnsupportedParameter for an unknown parameter, NotBuiltYet for one that this version lacks,
+    BadRequest for a wrong type or range; each names the parameter.
+    """
+    fields = shape.__struct_fields__
+    given: dict[str, Any] = {}
+    for name, value in body.items():
+        if value is None or name in IGNORED:
+            continue
+        if name in fields:
+            given[name] = value
+        elif value not in NEUTRAL.get(name, ()):
+            raise _refusal(name, value, fields)
+    try:
+        parsed = msgspec.convert(given, shape, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), given) from None
+    if not getattr(parsed, "model", ""):
+        raise BadRequest("model is required; name one that `agentkit list` shows", param="model")
+    return parsed
+
+
+def sampling_options(body: SamplingBody, max_tokens: int | None) -> dict[str, Any]:
+    """The native options that `body` gives, under their native names."""
+    options = {name: getattr(body, name) for name in _SAME_NAME if getattr(body, name) is not None}
+    if max_tokens is not None:
+        options["num_predict"] = max_tokens
+    if body.stop is not None:
+        options["stop"] = [body.stop] if isinstance(body.stop, str) else body.stop
+    return options
+
+
+def logit_bias(body: SamplingBody) -> dict[int, float]:
+    """Token id -> bias, with OpenAI's -100 as the ban that it means."""
+    given = (body.logit_bias or {}).items()
+    return {token: -math.inf if bias <= FORBIDDEN_BIAS else bias for token, bias in given}
+
+
+def load_options(body: SamplingBody) -> LoadOptions:
+    """The load-time part of `body`."""
+    return LoadOptions(num_ctx=body.num_ctx)
+
+
+def texts_or_tokens(value: str | list[Any], param: str) -> list[str | list[int]]:
+    """The prompts or inputs in `value`: a string, strings, token ids, or lists of token ids.
+
+    Raises BadRequest for an empty list and for mixed or wrong types.
+    """
+    if isinstance(value, str):
+        return [value]
+    for kind in (list[str], list[TokenId], list[Annotated[list[TokenId], Meta(min_length=1)]]):
+        try:
+            items = cast(list[Any], msgspec.convert(value, kind))
+        except msgspec.ValidationError:
+            continue
+        if items:
+            return [items] if isinstance(items[0], int) else items
+    raise BadRequest(
+        f"{param} must be a string, a list of strings, a list of token ids, or a list of lists of token ids, "
+        f"and not empty; got {_short(value)}",
+        param=param,
+    )
+
+
+def _refusal(name: str, value: Any, known: tuple[str, ...]) -> UnsupportedParameter | NotBuiltYet:
+    if name in NOT_BUILT:
+        return NotBuiltYet(
+            f"{name!r} = {_short(value)} is not built yet in this version; leave it out", param=name
+        )
+    if name in NEUTRAL:
+        served = ", ".join(repr(neutral) for neutral in NEUTRAL[name])
+        return UnsupportedParameter(
+            f"{name!r} = {_short(value)} is not served here; use {served}, or leave it out", param=name
+        )
+    close = difflib.get_close_matches(name, (*known, *IGNORED, *NEUTRAL, *NOT_BUILT), n=1, cutoff=0.7)
+    hint = f"did you mean {close[0]!r}?" if close else "leave it out"
+    return UnsupportedParameter(f"unknown parameter {name!r}: {hint}", param=name)
+
+
+def _invalid(problem: str, given: dict[str, Any]) -> BadRequest:
+    match = _PATH.fullmatch(problem)
+    what, path = (match["what"], match["path"]) if match else (problem, None)
+    if not path:
+        return BadRequest(f"the request body is invalid: {problem}")
+    top = re.split(r"[.\[]", path, maxsplit=1)[0]
+    what = what[:1].lower() + what[1:]
+    return BadRequest(f"{path!r} is invalid: {what}; {top} was {_short(given.get(top))}", param=path)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,165 @@
+"""Bytes of the OpenAI dialect: ids, server-sent events, usage. Chunks of one stream share all but a few
+bytes, so these are encoded once and every token costs one small encode."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from agentkit_server.engine.types import TokenLogprob
+from agentkit_server.turn.events import Event, Finish, Started, TextDelta, ThinkingDelta
+
+VERSION = version("agentkit")
+encode = msgspec.json.encode
+DONE = b"data: [DONE]\n\n"
+
+
+def sse(data: bytes) -> bytes:
+    """One server-sent event. `data` is JSON without line breaks."""
+    return b"data: " + data + b"\n\n"
+
+
+def json_response(body: dict[str, Any]) -> Response:
+    """A whole answer with status 200."""
+    return Response(encode(body), media_type="application/json")
+
+
+def fingerprint(digest: str) -> str:
+    """`system_fingerprint`: this server's version and the model's content. Where it
+    differs, the same seed need not give the same answer."""
+    return f"fp_agentkit_{VERSION}_{digest[:12]}"
+
+
+class Envelope:
+    """What every object of one answer has in common: id, type, time, model, fingerprint."""
+
+    def __init__(self, prefix: str, model: str, fingerprint: str) -> None:
+        self.fields: dict[str, Any] = {
+            "id": f"{prefix}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": fingerprint,
+        }
+
+
+class Chunks:
+    """Encodes the chunks of one stream."""
+
+    def __init__(self, envelope: Envelope, kind: str, include_usage: bool) -> None:
+        """`include_usage` also puts `usage: null` on every chunk but the last, as OpenAI does."""
+        self._head = b"data: " + encode({**envelope.fields, "object": kind})[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self._include_usage = include_usage
+
+    def choice(self, choice: dict[str, Any]) -> bytes:
+        """A chunk with one choice."""
+        return self._head + encode(choice) + self._tail
+
+    def started(self, choice: dict[str, Any], truncated: dict[str, Any]) -> bytes:
+        """A first chunk, which says in `truncated` what was cut from the prompt, when anything was."""
+        if not truncated:
+            return self.choice(choice)
+        return self._head + encode(choice) + b"]," + encode(truncated)[1:-1] + self._tail[1:]
+
+    def end(self, usage: dict[str, Any]) -> bytes:
+        """The usage chunk, when it was asked for, and the end mark."""
+        if not self._include_usage:
+            return DONE
+        return self._head + b'],"usage":' + encode(usage) + b"}\n\n" + DONE
+
+
+class Tally:
+    """Adds up the usage of all choices. `n` consecutive choices share one prompt, counted once."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._prompts: dict[int, int] = {}
+        self._cached: dict[int, int] = {}
+        self._completion = 0
+
+    def add(self, finish: Finish) -> None:
+        prompt, usage = finish.index // self._n, finish.usage
+        self._prompts[prompt] = usage.prompt_tokens
+        # Later choices of a prompt always find it cached by the first: the least is what was saved.
+        self._cached[prompt] = min(usage.cached_tokens, self._cached.get(prompt, usage.cached_tokens))
+        self._completion += usage.completion_tokens
+
+    def usage(self) -> dict[str, Any]:
+        """The `usage` object."""
+        prompt_tokens = sum(self._prompts.values())
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": self._completion,
+            "total_tokens": prompt_tokens + self._completion,
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+
+
+@dataclass
+class Choice:
+    """One completion, collected."""
+
+    texts: list[str] = field(default_factory=list[str])
+    thoughts: list[str] = field(default_factory=list[str])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    reason: str = ""
+
+
+@dataclass
+class Collected:
+    """Everything that the events of an answer said."""
+
+    choices: list[Choice]
+    usage: dict[str, Any]
+    truncated: dict[str, Any]
+
+
+async def collect(events: AsyncIterator[Event], n: int, prompts: int = 1) -> Collected:
+    """Read `events` to their end: `n` choices to each of `prompts`."""
+    collected = Collected([Choice() for _ in range(n * prompts)], {}, {})
+    tally = Tally(n)
+    async for event in events:
+        match event:
+            case TextDelta(index, text, _, logprobs):
+                collected.choices[index].texts.append(text)
+                collected.choices[index].logprobs += logprobs
+            case ThinkingDelta(index, text):
+                collected.choices[index].thoughts.append(text)
+            case Finish(index, reason):
+                collected.choices[index].reason = reason
+                tally.add(event)
+            case Started():
+                collected.truncated = truncation(event)
+    collected.usage = tally.usage()
+    return collected
+
+
+def truncation(started: Started) -> dict[str, Any]:
+    """The `truncated` field: what a request with `truncate` lost of its prompt; {} when nothing."""
+    if not (started.truncated_tokens or started.truncated_messages):
+        return {}
+    lost = {"tokens": started.truncated_tokens, "messages": started.truncated_messages}
+    return {"truncated": lost}
+
+
+def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """The `content` list of a chat choice's `logprobs`."""
+    return [
+        {
+            "token": item.token,
+            "logprob": item.logprob,
+            "bytes": item.bytes,
+            "top_logprobs": [
+                {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in item.top
+            ],
+        }
+        for item in logprobs
+    ]
