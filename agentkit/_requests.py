@@ -1,0 +1,162 @@
+"""Builds requests: one pure function for each route, shared by the sync and the async client.
+
+A `Request` says method, path, body and the type that the answer is read into. Nothing here does I/O, except
+that images given as paths are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+from agentkit._errors import RequestError
+from agentkit._parameters import ChatParameters, EmbeddingsParameters, EmbedParameters, GenerateParameters
+from agentkit._types import (
+    ChatResponse,
+    EmbeddingsResponse,
+    EmbedResponse,
+    GenerateResponse,
+    ImageText,
+    ListResponse,
+    Message,
+    ProcessResponse,
+    ProgressResponse,
+    Record,
+    ShowResponse,
+    StatusResponse,
+    VersionResponse,
+)
+
+R = TypeVar("R", bound=Record)
+Messages = Sequence[Mapping[str, Any] | Message]
+
+_images = TypeAdapter(list[ImageText])
+
+
+@dataclass(frozen=True)
+class Request(Generic[R]):
+    """One HTTP request. `final` is the field and value that the last line of its stream must have."""
+
+    method: str
+    path: str
+    response: type[R]
+    body: Mapping[str, Any] | None = None
+    final: tuple[str, Any] | None = None
+
+
+def version() -> Request[VersionResponse]:
+    """The server's version."""
+    return Request("GET", "/api/version", VersionResponse)
+
+
+def generate(
+    model: str, prompt: str | None, suffix: str | None, stream: bool, parameters: GenerateParameters
+) -> Request[GenerateResponse]:
+    """Completion of a prompt; an empty prompt loads the model."""
+    fields = _fields("generate", parameters, GenerateParameters)
+    if fields.get("images"):
+        fields["images"] = _images.validate_python(fields["images"])
+    body = _body(model=_named(model), prompt=prompt, suffix=suffix, stream=stream, **fields)
+    return Request("POST", "/api/generate", GenerateResponse, body, final=("done", True))
+
+
+def chat(
+    model: str, messages: Messages | None, stream: bool, parameters: ChatParameters
+) -> Request[ChatResponse]:
+    """The next message of a conversation; no messages loads the model."""
+    fields = _fields("chat", parameters, ChatParameters)
+    if any(callable(tool) for tool in fields.get("tools") or ()):
+        raise RequestError("a Python function as a tool is not built yet; give the tool in its JSON form")
+    written = [Message.model_validate(dict(message)) for message in messages or ()]
+    body = _body(model=_named(model), messages=written, stream=stream, **fields)
+    return Request("POST", "/api/chat", ChatResponse, body, final=("done", True))
+
+
+def embed(model: str, input: str | Sequence[str], parameters: EmbedParameters) -> Request[EmbedResponse]:
+    """Vectors of one or several texts."""
+    fields = _fields("embed", parameters, EmbedParameters)
+    inputs = input if isinstance(input, str) else list(input)
+    return Request("POST", "/api/embed", EmbedResponse, _body(model=_named(model), input=inputs, **fields))
+
+
+def embeddings(
+    model: str, prompt: str | None, parameters: EmbeddingsParameters
+) -> Request[EmbeddingsResponse]:
+    """Vector of one text, by the older route."""
+    fields = _fields("embeddings", parameters, EmbeddingsParameters)
+    body = _body(model=_named(model), prompt=prompt, **fields)
+    return Request("POST", "/api/embeddings", EmbeddingsResponse, body)
+
+
+def tags() -> Request[ListResponse]:
+    """The models of the store."""
+    return Request("GET", "/api/tags", ListResponse)
+
+
+def ps() -> Request[ProcessResponse]:
+    """The models in memory."""
+    return Request("GET", "/api/ps", ProcessResponse)
+
+
+def show(model: str, verbose: bool | None) -> Request[ShowResponse]:
+    """Details of a model."""
+    return Request("POST", "/api/show", ShowResponse, _body(model=_named(model), verbose=verbose))
+
+
+def copy(source: str, destination: str) -> Request[StatusResponse]:
+    """A second name for a model."""
+    return Request("POST", "/api/copy", StatusResponse, _body(source=source, destination=destination))
+
+
+def delete(model: str) -> Request[StatusResponse]:
+    """Removal of a name from the store."""
+    return Request("DELETE", "/api/delete", StatusResponse, _body(model=_named(model)))
+
+
+def pull(model: str, insecure: bool | None, stream: bool) -> Request[ProgressResponse]:
+    """Download of a model."""
+    body = _body(model=_named(model), insecure=insecure, stream=stream)
+    return Request("POST", "/api/pull", ProgressResponse, body, final=("status", "success"))
+
+
+def stop(model: str) -> Request[GenerateResponse]:
+    """Unload: an empty prompt that keeps the model for no time."""
+    return Request(
+        "POST", "/api/generate", GenerateResponse, _body(model=_named(model), keep_alive=0, stream=False)
+    )
+
+
+def blob_path(digest: str) -> str:
+    """Path of the blob `digest` (`sha256:` and 64 hex digits)."""
+    return f"/api/blobs/{digest}"
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise RequestError("no model is named; give a model name such as 'smollm2'")
+    return model
+
+
+def _fields(method: str, parameters: Mapping[str, Any], declared: type) -> dict[str, Any]:
+    unknown = parameters.keys() - declared.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
+    return dict(parameters)
+
+
+def _body(**fields: Any) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in fields.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready form of records, and of the mappings and lists that hold them."""
+    if isinstance(value, Record):
+        return value.model_dump(mode="json", exclude_none=True, by_alias=True)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("Sequence[Any]", value)]
+    return value

@@ -1,0 +1,83 @@
+"""Shows one streamed answer: thinking framed by two lines, text, and statistics when they are asked for."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentkit_cli.output import note
+from agentkit_cli.progress import spinner
+from agentkit_cli.statistics import statistics_text
+from agentkit_cli.wrap import PlainText, TerminalText
+
+if TYPE_CHECKING:
+    from agentkit import ChatResponse, GenerateResponse
+
+
+@dataclass
+class Display:
+    """How answers are shown."""
+
+    wrap: bool = True
+    verbose: bool = False
+    hide_thinking: bool = False
+
+    def text(self) -> PlainText:
+        """A new text on stdout, wrapped where stdout is a terminal."""
+        if not sys.stdout.isatty():
+            return PlainText(sys.stdout)
+        width = shutil.get_terminal_size().columns if self.wrap else None
+        return TerminalText(sys.stdout, width)
+
+
+class Answer:
+    """An answer as far as it has come; `content` and `thinking` are kept when it is interrupted."""
+
+    def __init__(self, display: Display) -> None:
+        self.content = ""
+        self.thinking = ""
+        self._display = display
+        self._text = display.text()
+        self._in_thinking = False
+
+    def show(self, pieces: Iterable[ChatResponse] | Iterable[GenerateResponse]) -> None:
+        """Writes `pieces` to stdout as they come. The line is ended even when the stream breaks."""
+        last = None
+        with ExitStack() as waiting:
+            waiting.enter_context(spinner("waiting for the model"))
+            try:
+                for last in pieces:
+                    waiting.close()
+                    self._show_piece(last)
+            finally:
+                waiting.close()
+                self._leave_thinking()
+                self._text.finish()
+        if last is not None and self._display.verbose:
+            note("")
+            note(statistics_text(last))
+
+    def _show_piece(self, piece: ChatResponse | GenerateResponse) -> None:
+        source = piece.get("message") or piece
+        thinking = source.get("thinking") or ""
+        content = source.get("content") or source.get("response") or ""
+        self.thinking += thinking
+        self.content += content
+        if thinking and not self._display.hide_thinking:
+            if not self._in_thinking:
+                self._text.write("Thinking...\n")
+                self._in_thinking = True
+            self._text.write(thinking)
+        if content:
+            self._leave_thinking()
+            self._text.write(content)
+
+    def _leave_thinking(self) -> None:
+        if self._in_thinking:
+            self._in_thinking = False
+            self._text.finish()
+            self._text.write("...done thinking.\n\n")

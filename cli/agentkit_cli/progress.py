@@ -1,0 +1,99 @@
+"""What is shown on stderr while something takes time: a spinner, and one bar for each blob of a download.
+
+On anything but a terminal both become plain lines, each said once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from agentkit_cli.output import note
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from agentkit import Client, ProgressResponse
+
+
+@contextmanager
+def spinner(text: str) -> Generator[None, None, None]:
+    """Shows `text` with a spinner while the block runs; on anything but a terminal, shows nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _console().status(text):
+        yield
+
+
+@contextmanager
+def bar(text: str) -> Generator[Callable[[int, int], None], None, None]:
+    """One bar; yields what is to be called with (bytes done, bytes in all). Shows nothing off a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bars() as bars:
+        task = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def pull(client: Client, model: str, *, insecure: bool = False) -> None:
+    """Downloads `model` and shows how far it is. Leaving by an exception cancels the download."""
+    with closing(client.pull(model, insecure=insecure or None, stream=True)) as steps:
+        if sys.stderr.isatty():
+            _draw(steps)
+        else:
+            _write(steps)
+
+
+def _write(steps: Iterable[ProgressResponse]) -> None:
+    last = None
+    for step in steps:
+        if step.status and step.status != last:
+            note(step.status)
+            last = step.status
+
+
+def _draw(steps: Iterable[ProgressResponse]) -> None:
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+        for step in steps:
+            status = step.status or ""
+            if step.total is None:
+                if status not in tasks:
+                    bars.console.print(status, markup=False, highlight=False)
+            else:
+                key = step.digest or status
+                if key not in tasks:
+                    tasks[key] = bars.add_task(status, total=step.total)
+                bars.update(tasks[key], total=step.total, completed=step.completed or 0)
+
+
+def _bars() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=_console(),
+    )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+import agentkit
+from agentkit import Client, Message, Options
+
+CHAT = {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
+
+
+def test_chat_sends_the_conversation_and_returns_the_message(wire) -> None:
+    wire.answers(json=CHAT)
+    answer = wire.call(
+        "chat",
+        "m",
+        [{"role": "system", "content": "Be brief."}, Message(role="user", content="Hello")],
+        options=Options(temperature=0, stop=["END"]),
+        keep_alive="10m",
+    )
+    assert answer.message.content == answer["message"]["content"] == "Hi"
+    assert wire.requests[-1].url.path == "/api/chat"
+    assert wire.body() == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
+        "stream": False,
+        "options": {"temperature": 0, "stop": ["END"]},
+        "keep_alive": "10m",
+    }
+
+
+def test_a_stream_yields_each_piece(wire) -> None:
+    wire.streams(
+        {"message": {"role": "assistant", "content": "H"}, "done": False},
+        {"message": {"role": "assistant", "content": "i"}, "done": True, "eval_count": 2},
+    )
+    pieces = wire.call("chat", "m", [{"role": "user", "content": "Hello"}], stream=True)
+    assert [piece.message.content for piece in pieces] == ["H", "i"]
+    assert pieces[-1].eval_count == 2
+    assert wire.body()["stream"] is True
+
+
+def test_generate_sends_every_parameter(wire, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"png")
+    wire.answers(json={"response": "ok", "done": True, "context": [1, 2]})
+    answer = wire.call(
+        "generate",
+        "m",
+        "text",
+        "suffix",
+        system="s",
+        raw=True,
+        context=[1],
+        images=[str(picture), b"raw"],
+        format={"type": "object"},
+    )
+    assert (answer.response, answer.context) == ("ok", [1, 2])
+    assert wire.body() == {
+        "model": "m",
+        "prompt": "text",
+        "suffix": "suffix",
+        "stream": False,
+        "system": "s",
+        "raw": True,
+        "context": [1],
+        "images": ["cG5n", "cmF3"],
+        "format": {"type": "object"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "sent", "body", "answer"),
+    [
+        ("version", (), "GET /api/version", None, {"version": "1"}),
+        ("list", (), "GET /api/tags", None, {"models": []}),
+        ("ps", (), "GET /api/ps", None, {"models": []}),
+        ("show", ("m",), "POST /api/show", {"model": "m"}, {"model_info": {"a": 1}}),
+        ("copy", ("a", "b"), "POST /api/copy", {"source": "a", "destination": "b"}, None),
+        ("delete", ("m",), "DELETE /api/delete", {"model": "m"}, None),
+        ("pull", ("m",), "POST /api/pull", {"model": "m", "stream": False}, {"status": "success"}),
+        ("stop", ("m",), "POST /api/generate", {"model": "m", "keep_alive": 0, "stream": False}, {}),
+        ("embed", ("m", ["a"]), "POST /api/embed", {"model": "m", "input": ["a"]}, {"embeddings": [[1.0]]}),
+        ("embeddings", ("m", "a"), "POST /api/embeddings", {"model": "m", "prompt": "a"}, {"embedding": [1]}),
+    ],
+)
+def test_each_method_has_its_route(wire, method: str, arguments: tuple, sent: str, body, answer) -> None:
+    wire.answers(json=answer) if answer is not None else wire.answers()
+    result = wire.call(method, *arguments)
+    request = wire.requests[-1]
+    assert f"{request.method} {request.url.path}" == sent
+    assert (json.loads(request.content) if request.content else None) == body
+    if answer is None:
+        assert result.status == "success"
+    else:
+        assert result.model_dump(by_alias=True, exclude_unset=True) == answer
+
+
+def test_pull_yields_progress(wire) -> None:
+    wire.streams({"status": "pulling a", "digest": "a", "total": 4, "completed": 2}, {"status": "success"})
+    first, last = wire.call("pull", "m", stream=True, insecure=True)
+    assert (first.completed, first.total, last.status) == (2, 4, "success")
+    assert wire.body()["insecure"] is True
+
+
+def test_an_error_answer_raises_with_text_and_status(wire) -> None:
+    wire.answers(404, json={"error": "model 'm' not found"})
+    with pytest.raises(agentkit.ResponseError) as error:
+        wire.call("show", "m")
+    assert (error.value.error, error.value.status_code) == ("model 'm' not found", 404)
+    assert str(error.value) == "model 'm' not found (status code: 404)"
+
+
+def test_an_error_before_the_first_piece_raises_with_its_status(wire) -> None:
+    wire.answers(503, json={"error": "server busy"})
+    with pytest.raises(agentkit.ResponseError) as error:
+        wire.call("generate", "m", "a", stream=True)
+    assert error.value.status_code == 503
+
+
+def test_an_error_line_in_the_middle_of_a_stream_raises(wire) -> None:
+    wire.streams({"response": "a", "done": False}, {"error": "model runner has unexpectedly stopped"})
+    with pytest.raises(agentkit.ResponseError, match="unexpectedly stopped") as error:
+        wire.call("generate", "m", "a", stream=True)
+    assert error.value.status_code == -1
+
+
+def test_a_stream_cut_short_is_an_error_and_no_answer(wire) -> None:
+    wire.streams({"response": "a", "done": False})
+    with pytest.raises(agentkit.ConnectionError, match="before it was complete"):
+        wire.call("generate", "m", "a", stream=True)
+
+
+@pytest.mark.parametrize("content", [b"<html>proxy</html>", b"[]", b'{"models": 7}'])
+def test_an_answer_of_another_shape_names_the_setting_to_check(wire, content: bytes) -> None:
+    wire.answers(content=content)
+    with pytest.raises(agentkit.ResponseError, match="check"):
+        wire.call("list")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "text"),
+    [
+        (500, b"plain words", "plain words"),
+        (502, b"", "the server answered with status 502"),
+        (400, b'{"error": {"message": "shaped otherwise"}}', "shaped otherwise"),
+    ],
+)
+def test_errors_of_any_shape_keep_their_words(wire, status: int, content: bytes, text: str) -> None:
+    wire.answers(status, content=content)
+    with pytest.raises(agentkit.ResponseError) as error:
+        wire.call("ps")
+    assert (error.value.error, error.value.status_code) == (text, status)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (httpx.ConnectError, agentkit.ConnectionError),
+        (httpx.ConnectTimeout, agentkit.ConnectionError),
+        (httpx.RemoteProtocolError, agentkit.ConnectionError),
+        (httpx.ReadTimeout, agentkit.TimeoutError),
+    ],
+)
+def test_faults_of_the_transport_are_the_sdks_own_errors(wire, fault, expected) -> None:
+    wire.fails(fault)
+    for stream in (False, True):
+        with pytest.raises(expected, match=r"http://127\.0\.0\.1:11434"):
+            wire.call("generate", "m", "a", stream=stream)
+
+
+def test_no_server_says_what_to_do_and_is_the_builtin_error_too(wire) -> None:
+    wire.fails(httpx.ConnectError)
+    with pytest.raises(ConnectionError, match="agentkit serve"):
+        wire.call("list")
+
+
+def test_the_key_of_the_environment_is_sent_as_bearer(wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire.answers(json={"models": []})
+    monkeypatch.setenv("OLLAMA_API_KEY", "theirs")
+    wire.call("list")
+    assert wire.requests[-1].headers["authorization"] == "Bearer theirs"
+    monkeypatch.setenv("AGENTKIT_API_KEY", "ours")
+    wire.call("list")
+    assert wire.requests[-1].headers["authorization"] == "Bearer ours"
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTKIT_HOST", "environment:1")
+    monkeypatch.setenv("AGENTKIT_API_KEY", "environment")
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"version": "1"})
+
+    transport = httpx.MockTransport(answer)
+    with Client("here:2/path", api_key="mine", headers={"X-Team": "a"}, transport=transport) as client:
+        client.version()
+    assert str(seen[0].url) == "http://here:2/path/api/version"
+    assert (seen[0].headers["authorization"], seen[0].headers["x-team"]) == ("Bearer mine", "a")
+
+
+def test_a_blob_is_uploaded_once(wire, tmp_path: Path) -> None:
+    content = b"gguf" * 700_000
+    file = tmp_path / "x.gguf"
+    file.write_bytes(content)
+    store: set[str] = set()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD":
+            return httpx.Response(200 if request.url.path in store else 404)
+        assert hashlib.sha256(request.content).hexdigest() in request.url.path
+        store.add(request.url.path)
+        return httpx.Response(201)
+
+    wire.answer = answer
+    digest = wire.call("create_blob", file)
+    assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert wire.call("create_blob", file) == digest
+    assert [request.method for request in wire.requests] == ["HEAD", "POST", "HEAD"]
+
+
+def test_an_unknown_argument_is_a_type_error(wire) -> None:
+    with pytest.raises(TypeError, match="temprature"):
+        wire.call("chat", "m", [], temprature=1)
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "keywords", "words"),
+    [
+        ("show", ("",), {}, "no model is named"),
+        ("chat", ("m", []), {"tools": [print]}, "not built yet"),
+        ("generate", ("m", "a"), {"images": ["missing.png"]}, "no image file"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_sending(wire, method, arguments, keywords, words) -> None:
+    with pytest.raises(agentkit.RequestError, match=words):
+        wire.call(method, *arguments, **keywords)
+    assert wire.requests == []
+
+
+def test_closing_a_stream_closes_the_connection() -> None:
+    class Endless(httpx.SyncByteStream):
+        closed = False
+
+        def __iter__(self):
+            while True:
+                yield b'{"response": "a", "done": false}\n'
+
+        def close(self) -> None:
+            self.closed = True
+
+    body = Endless()
+    with Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, stream=body))) as client:
+        pieces = client.generate("m", "a", stream=True)
+        assert next(pieces).response == "a"
+        pieces.close()
+    assert body.closed
+
+
+def test_a_stream_that_is_never_read_sends_nothing() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        client.generate("m", "a", stream=True)
+    assert seen == []
