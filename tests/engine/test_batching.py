@@ -97,7 +97,7 @@ def test_a_cancelled_request_ends_within_a_step_and_frees_its_place(engine: Engi
     assert end.reason == "cancelled"
     assert stats.sequences_running == 0
     assert stats.decode_steps - steps <= 2
-    assert stats.cells_used == stats.cells_cached
+    assert engine.drop_cache().cells_used == 0
 
 
 def test_least_recently_used_prefixes_give_way_when_cells_run_out(make_engine: Callable[..., Engine]) -> None:
@@ -164,3 +164,26 @@ def test_random_cancellation_leaks_no_cell(make_engine: Callable[..., Engine]) -
     assert (stats.sequences_running, stats.sequences_waiting) == (0, 0)
     assert stats.cells_used == stats.cells_cached
     assert engine.drop_cache().cells_used == 0
+
+
+def test_more_completions_than_sequences_all_get_their_turn(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=128, n_cells=256, n_seq_max=2)
+    request = engine.submit("The number is", n=7, max_tokens=4, sampling=Sampling(seed=3))
+    answers = [engine.collect(request, i) for i in range(7)]
+    assert all(a.end.reason in ("stop", "length") for a in answers)
+    assert engine.drop_cache().cells_used == 0
+
+
+def test_a_large_cached_prefix_makes_way_for_a_prompt_that_shares_little_of_it(
+    make_engine: Callable[..., Engine],
+) -> None:
+    engine = make_engine(n_ctx=512, n_cells=768, n_seq_max=4)
+    cached = engine.tokens("The " + "river runs on and on " * 60)[:500]
+    engine.run(cached, max_tokens=1)
+    talker = engine.submit("Once upon a time", max_tokens=400, ignore_eos=True)
+    while not any(isinstance(r, Delta) and r.id == talker for r in engine.log):
+        engine.next_reply()
+    newcomer = engine.tokens("The " + "mountain stands as it always stood " * 60)[:300]
+    assert engine.run(newcomer, max_tokens=1).end.reason == "length"
+    engine.send(Cancel(talker))
+    assert engine.collect(talker).end.usage.completion_tokens < 400

@@ -10,7 +10,7 @@ from support.tiny_bert import WIDTH, write_tiny_bert
 
 from agentkit_server.engine.llama import Batch, Context
 from agentkit_server.engine.stepper import Stepper
-from agentkit_server.engine.types import Embed, Embedded, Failed, Generate, LoadSpec, Reply, Shutdown
+from agentkit_server.engine.types import Cancel, Embed, Embedded, Failed, Generate, LoadSpec, Reply, Shutdown
 
 INPUTS = [[2, 5, 6, 8, 3], [2, 5, 7, 9, 10, 3], [2, 6, 3]]
 
@@ -22,9 +22,13 @@ def load(path: Path, **changes: int) -> Context:
 
 def ask(context: Context, command: Embed | Generate) -> Reply:
     replies: list[Reply] = []
-    stepper = Stepper(context, replies.extend)
+
+    def receive(some: list[Reply]) -> None:
+        replies.extend(some)
+        stepper.submit(Shutdown())
+
+    stepper = Stepper(context, receive)
     stepper.submit(command)
-    stepper.submit(Shutdown())
     stepper.run()
     return replies[0]
 
@@ -91,3 +95,20 @@ def test_an_input_without_tokens_or_beyond_the_context_or_vocabulary_is_not_embe
         codes.append(reply.code)
     context.free()
     assert codes == ["invalid_request", "context_length_exceeded", "invalid_request", "invalid_request"]
+
+
+def test_an_embedding_that_nobody_waits_for_any_more_is_dropped_between_batches(tmp_path: Path) -> None:
+    context = load(write_tiny_bert(tmp_path / "mean.gguf", "mean"), n_batch=8, n_ctx=8)
+    replies: list[Reply] = []
+
+    def receive(some: list[Reply]) -> None:
+        replies.extend(some)
+        stepper.submit(Shutdown())
+
+    stepper = Stepper(context, receive)
+    stepper.submit(Embed(id=1, inputs=[[2, 5, 6, 7, 3]] * 100))
+    stepper.submit(Cancel(1))
+    stepper.submit(Embed(id=2, inputs=[[2, 5, 3]]))
+    stepper.run()
+    context.free()
+    assert [reply.id for reply in replies if isinstance(reply, Embedded)] == [2]

@@ -43,7 +43,7 @@ INFILL = {f"tokenizer.ggml.fim_{part}_token_id": number for number, part in enum
         ({}, ("completion",)),
         ({"chat_template": None}, ("completion",)),
         ({"pooling": "mean"}, ("embedding",)),
-        ({"pooling": "rank"}, ("embedding", "rerank")),
+        ({"pooling": "rank"}, ("rerank",)),
         ({"chat_template": "{% if tools %}{{ tools }}{% endif %}"}, ("completion", "tools")),
         ({"chat_template": "{{ message.tool_calls }}"}, ("completion", "tools")),
         ({"chat_template": "{{ 'all my footools' }}"}, ("completion",)),

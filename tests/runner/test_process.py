@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import gguf
 import msgspec
 import psutil
 import pytest
+import zmq
 from support.smollm2 import gguf_path
 
 from agentkit_server.engine.types import Delta, Finished, Generate, LoadSpec, Sampling
 from agentkit_server.errors import BadRequest, LoadFailed, PromptTooLong, RunnerCrashed, RunnerDied
+from agentkit_server.runner.pipe import command_address
 from agentkit_server.runner.process import Process, ProcessLauncher
 
 pytestmark = pytest.mark.anyio
@@ -72,8 +75,8 @@ async def test_leaving_a_stream_cancels_it_in_the_engine(runner: Process) -> Non
         await anext(stream)
         await stream.aclose()
         stats = await runner.stats()
+        assert (await runner.drop_cache()).cells_used == 0
     assert stats.sequences_running == 0
-    assert stats.cells_used == stats.cells_cached
 
 
 async def test_a_killed_child_ends_its_streams_and_no_others(runner: Process, spec: LoadSpec) -> None:
@@ -115,13 +118,56 @@ async def test_a_crash_while_loading_is_told_apart_by_its_signal(spec: LoadSpec)
 async def test_closing_ends_the_child_and_its_folder(runner: Process) -> None:
     assert runner.pid is not None
     child = psutil.Process(runner.pid)
-    folder = Path(child.cmdline()[-1])
+    folder = Path(runner.folder)
     assert (await anyio.Path(folder).stat()).st_mode & 0o077 == 0
     with anyio.fail_after(TIMEOUT):
         await runner.close()
         await runner.close()
     assert not child.is_running()
     assert not await anyio.Path(folder).exists()
+
+
+async def test_a_runner_that_cannot_go_on_ends_instead_of_hanging(runner: Process) -> None:
+    with anyio.fail_after(TIMEOUT):
+        stream = runner.generate(await request(runner, max_tokens=-1))
+        await anext(stream)
+        with zmq.Context() as zeromq, zeromq.socket(zmq.PUSH) as intruder:
+            intruder.connect(command_address(runner.folder))
+            intruder.send(b"not a command")
+            with pytest.raises(RunnerDied, match="exit code 1"):
+                async for _ in stream:
+                    pass
+
+
+async def test_a_flood_on_stderr_neither_hides_nor_delays_a_failed_load(tmp_path: Path) -> None:
+    file = tmp_path / "loud.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("x" * 200_000)
+    writer.add_token_list(["a", "b", "ab"])
+    writer.add_token_merges(["a b"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with anyio.fail_after(TIMEOUT), pytest.raises(LoadFailed):
+        await ProcessLauncher().launch(LoadSpec(path=str(file), n_ctx=64, n_cells=64))
+
+
+async def test_files_of_the_folder_it_is_started_in_are_not_its_modules(
+    tmp_path: Path, spec: LoadSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await anyio.Path(tmp_path / "random.py").write_text("raise SystemExit('hijacked')")
+    monkeypatch.chdir(tmp_path)
+    with anyio.fail_after(TIMEOUT):
+        runner = await ProcessLauncher().launch(spec)
+        assert runner.alive
+        await runner.close()
 
 
 ORPHAN_MAKER = """

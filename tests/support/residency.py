@@ -191,8 +191,8 @@ class House:
 
     @property
     def loaded(self) -> list[str]:
-        """Names of the loaded models, in order of the alphabet."""
-        return sorted(row.model.name.model for row in self.residence.loaded())
+        """Names of the models that are ready, in order of the alphabet."""
+        return sorted(row.model.name.model for row in self.residence.loaded() if row.loading is None)
 
     async def close(self) -> None:
         for request in self.requests:

@@ -1,73 +1,106 @@
 """Embeddings: one vector for each input, pooled as the model says.
 
-Runs on the stepper's thread, as many inputs in one batch as fit. A generative model says of no pooling
-and is refused.
+Runs on the stepper's thread, one batch a turn of its loop, so that a request that nobody waits for any
+more is dropped between batches. Only embedding models embed: a generative one says of no pooling.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from agentkit_server.engine.llama import Batch, Context
 from agentkit_server.engine.types import Embed, Embedded, Failed
 
 
+@dataclass
+class Job:
+    """A request on its way: the groups of inputs still to compute, and the vectors so far."""
+
+    request: Embed
+    groups: Iterator[list[list[int]]]
+    vectors: list[list[float]] = field(default_factory=list[list[float]])
+
+
 class Embedder:
+    """A queue of embedding requests, first come first served."""
+
     def __init__(self, context: Context) -> None:
         self._context = context
         self._batch = Batch(context.spec.n_batch)
+        self._limit = min(context.spec.n_ctx, context.spec.n_batch)
+        self._jobs: deque[Job] = deque()
 
-    def embed(self, request: Embed) -> Embedded | Failed:
-        if not self._context.spec.embedding:
-            return _failed(request, "missing_capability", "this model does not embed: ask an embedding model")
-        limit = self._context.spec.n_ctx
+    @property
+    def busy(self) -> bool:
+        return bool(self._jobs)
+
+    def add(self, request: Embed) -> Failed | None:
+        """Queue `request`; an answer means that it was refused."""
+        refused = self._refusal(request)
+        if refused is None:
+            self._jobs.append(Job(request, self._groups(request.inputs)))
+        return refused
+
+    def cancel(self, request_id: int) -> None:
+        self._jobs = deque(job for job in self._jobs if job.request.id != request_id)
+
+    def step(self) -> Embedded | Failed | None:
+        """Compute one batch of the oldest request; its answer once it is complete."""
+        job = self._jobs[0]
+        group = next(job.groups, None)
+        if group is not None:
+            code = self._compute(group, job.vectors)
+            if code == 0:
+                return None
+            self._jobs.popleft()
+            message = f"the model could not compute this input: llama_decode returned {code}"
+            return Failed(id=job.request.id, code="internal_error", message=message)
+        self._jobs.popleft()
+        tokens = sum(map(len, job.request.inputs))
+        return Embedded(id=job.request.id, vectors=job.vectors, prompt_tokens=tokens)
+
+    def _refusal(self, request: Embed) -> Failed | None:
+        def refuse(code: str, message: str) -> Failed:
+            return Failed(id=request.id, code=code, message=message)
+
+        if not self._context.spec.embedding or self._context.pooling == "rank":
+            return refuse("missing_capability", "this model gives no embeddings: ask an embedding model")
         for tokens in request.inputs:
             if not tokens:
-                return _failed(request, "invalid_request", "an input has no tokens: send at least one")
-            if len(tokens) > limit:
-                message = f"an input has {len(tokens)} tokens and the context holds {limit}"
-                return _failed(request, "context_length_exceeded", message)
+                return refuse("invalid_request", "an input has no tokens: send at least one")
+            if len(tokens) > self._limit:
+                message = f"an input has {len(tokens)} tokens and the context holds {self._limit}"
+                return refuse("context_length_exceeded", message)
             if min(tokens) < 0 or max(tokens) >= self._context.vocabulary.size:
-                return _failed(request, "invalid_request", "an input has a token outside the vocabulary")
-        try:
-            vectors = self._pooled(request)
-        except EmbedError as error:
-            return _failed(request, "internal_error", str(error))
-        return Embedded(id=request.id, vectors=vectors, prompt_tokens=sum(map(len, request.inputs)))
+                return refuse("invalid_request", "an input has a token outside the vocabulary")
+        return None
 
-    def _pooled(self, request: Embed) -> list[list[float]]:
+    def _groups(self, inputs: list[list[int]]) -> Iterator[list[list[int]]]:
         """Whole inputs, as many a batch as fit: attention may look both ways, so none is cut."""
-        vectors: list[list[float]] = []
         group: list[list[int]] = []
-        for tokens in request.inputs:
-            room = self._batch.capacity - sum(map(len, group))
+        room = self._batch.capacity
+        for tokens in inputs:
             if group and (len(tokens) > room or len(group) >= self._context.spec.n_seq_max):
-                vectors += self._compute_group(group)
-                group = []
+                yield group
+                group, room = [], self._batch.capacity
             group.append(tokens)
-        return vectors + self._compute_group(group) if group else vectors
+            room -= len(tokens)
+        if group:
+            yield group
 
-    def _compute_group(self, group: list[list[int]]) -> list[list[float]]:
+    def _compute(self, group: list[list[int]], vectors: list[list[float]]) -> int:
+        """Append a vector for each input of `group`; returns llama_decode's code."""
         self._batch.clear()
-        ends: list[int] = []
-        for seq, tokens in enumerate(group):
-            ends.append(self._batch.add(tokens, 0, seq, output=True) + len(tokens) - 1)
-        try:
-            self._decode()
-            if self._context.pooling == "none":
-                return [self._context.token_embedding(end).tolist() for end in ends]
-            return [self._context.pooled_embedding(seq).tolist() for seq in range(len(group))]
-        finally:
-            for seq in range(len(group)):
-                self._context.drop_cells(seq)
-
-    def _decode(self) -> None:
+        last = [
+            self._batch.add(tokens, 0, seq, output=True) + len(tokens) - 1 for seq, tokens in enumerate(group)
+        ]
         code = self._context.decode(self._batch)
-        if code != 0:
-            raise EmbedError(f"the model could not compute this input: llama_decode returned {code}")
-
-
-class EmbedError(Exception):
-    """An input could not be computed."""
-
-
-def _failed(request: Embed, code: str, message: str) -> Failed:
-    return Failed(id=request.id, code=code, message=message)
+        if code == 0 and self._context.pooling == "none":
+            vectors.extend(self._context.token_embedding(row).tolist() for row in last)
+        elif code == 0:
+            vectors.extend(self._context.pooled_embedding(seq).tolist() for seq in range(len(group)))
+        for seq in range(len(group)):
+            self._context.drop_cells(seq)
+        return code

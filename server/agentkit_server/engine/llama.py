@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from llama_cpp import llama_cpp as lib
 
+from agentkit_server.engine.threads import cores
 from agentkit_server.engine.types import LoadSpec, ModelFacts, Pooling, Sampling
 
 log = logging.getLogger("agentkit.llama")
@@ -36,7 +36,8 @@ FLASH = {"auto": -1, "off": 0, "on": 1}
 CACHE_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}
 DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 NO_SLOT = 1
-ABORTED = 2
+# Below this the logits overflow when they are divided by the temperature.
+COLDEST = 1e-6
 
 
 class LlamaError(Exception):
@@ -54,12 +55,6 @@ def _on_log(level: int, text: bytes, _: Any) -> None:
         _last_words.append(line)
     if line:
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
-
-
-def physical_cores() -> int:
-    """Cores this process may use, hyperthreads not counted."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
 class Vocabulary:
@@ -180,7 +175,6 @@ class Chain:
         params = lib.llama_sampler_chain_default_params()
         params.no_perf = True
         self._chain = lib.llama_sampler_chain_init(params)
-        self._eog = vocabulary.eog
         for link in _links(vocabulary, sampling, seed, n_ctx):
             lib.llama_sampler_chain_add(self._chain, link)
 
@@ -208,7 +202,7 @@ def _links(vocabulary: Vocabulary, s: Sampling, seed: int, n_ctx: int) -> list[A
             slot.token, slot.bias = token, bias
         links.append(lib.llama_sampler_init_logit_bias(vocabulary.size, len(biases), biases))
     if penalises(s):
-        last_n = n_ctx if s.repeat_last_n < 0 else s.repeat_last_n
+        last_n = window(s.repeat_last_n, n_ctx)
         links.append(
             lib.llama_sampler_init_penalties(
                 vocabulary.size, last_n, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
@@ -216,7 +210,7 @@ def _links(vocabulary: Vocabulary, s: Sampling, seed: int, n_ctx: int) -> list[A
         )
     if s.dry_multiplier > 0:
         breakers = (ctypes.c_char_p * len(DRY_BREAKERS))(*DRY_BREAKERS)
-        last_n = n_ctx if s.dry_penalty_last_n < 0 else s.dry_penalty_last_n
+        last_n = window(s.dry_penalty_last_n, n_ctx)
         links.append(
             lib.llama_sampler_init_dry(
                 vocabulary.pointer,
@@ -228,11 +222,26 @@ def _links(vocabulary: Vocabulary, s: Sampling, seed: int, n_ctx: int) -> list[A
                 len(breakers),
             )
         )
-    if s.temperature <= 0:
+    if is_greedy(s):
         return [*links, lib.llama_sampler_init_greedy()]
     if s.mirostat:
         return links + _mirostat(vocabulary, s, seed)
     return links + _truncation(s, seed) + [lib.llama_sampler_init_dist(seed)]
+
+
+def is_greedy(s: Sampling) -> bool:
+    return s.temperature < COLDEST
+
+
+def window(last_n: int, n_ctx: int) -> int:
+    """Tokens that a penalty looks back on. llama.cpp allocates as many, so never more than there can be."""
+    return n_ctx if last_n < 0 else min(last_n, n_ctx)
+
+
+def remembered(s: Sampling, n_ctx: int) -> int:
+    """How many tokens of the prompt the samplers must know."""
+    penalties = window(s.repeat_last_n, n_ctx) if penalises(s) else 0
+    return max(penalties, window(s.dry_penalty_last_n, n_ctx) if s.dry_multiplier > 0 else 0)
 
 
 def penalises(s: Sampling) -> bool:
@@ -277,7 +286,7 @@ class Context:
         lib.llama_log_set(_on_log, ctypes.c_void_p(0))
         lib.llama_backend_init()
         self.spec = spec
-        self.threads = spec.n_threads or physical_cores()
+        self.threads = spec.n_threads or cores()
         self._model: Any = self._load_model(spec, on_progress)
         self.vocabulary = Vocabulary(self._model)
         # A recurrent state is one value, not a row per token: it can be copied whole or not at all.
@@ -313,7 +322,7 @@ class Context:
         params.n_batch = params.n_ubatch = spec.n_batch
         params.n_seq_max = spec.n_seq_max
         # Room for one output row a sequence: the default (n_batch rows) reserves 100 MB at 49k tokens.
-        params.n_outputs_max = spec.n_batch if spec.embedding else min(spec.n_seq_max, spec.n_batch)
+        params.n_outputs_max = max(spec.n_batch, spec.n_seq_max) if spec.embedding else spec.n_seq_max
         params.n_threads = params.n_threads_batch = self.threads
         params.type_k = params.type_v = CACHE_TYPES[spec.cache_type]
         params.flash_attn_type = FLASH[spec.flash_attention]
@@ -326,11 +335,16 @@ class Context:
             raise LlamaError(_said("the context could not be allocated"))
         return context
 
+    @property
+    def gpu_layers(self) -> int:
+        """Layers that a GPU computes, the output layer counted."""
+        if not lib.llama_supports_gpu_offload():
+            return 0
+        most: int = lib.llama_model_n_layer(self._model) + 1
+        return most if self.spec.n_gpu_layers < 0 else min(self.spec.n_gpu_layers, most)
+
     def facts(self) -> ModelFacts:
-        n_layers: int = lib.llama_model_n_layer(self._model)
-        offloaded = 0
-        if lib.llama_supports_gpu_offload():
-            offloaded = n_layers + 1 if self.spec.n_gpu_layers < 0 else self.spec.n_gpu_layers
+        layers: int = lib.llama_model_n_layer(self._model) + 1
         weights: int = lib.llama_model_size(self._model)
         v = self.vocabulary
         return ModelFacts(
@@ -346,8 +360,8 @@ class Context:
             eog=sorted(v.eog),
             add_bos=v.add_bos,
             fim=v.fim,
-            gpu_layers=min(offloaded, n_layers + 1),
-            gpu_bytes=weights * min(offloaded, n_layers + 1) // (n_layers + 1),
+            gpu_layers=self.gpu_layers,
+            gpu_bytes=weights * self.gpu_layers // layers,
             system_info=lib.llama_print_system_info().decode(),
             use_extra_bufts=self.spec.use_extra_bufts,
         )

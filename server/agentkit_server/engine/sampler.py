@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from agentkit_server.engine.llama import Context, Floats, Vocabulary
@@ -14,10 +16,18 @@ def choose(context: Context, sequence: Sequence, row: int) -> int:
 
     Greedy without biases or penalties is an argmax over the row: 0.02 ms at 49k tokens where filling
     llama.cpp's candidate array for its own greedy sampler takes 0.15 ms.
+
+    Raises NoNumbers when the model computed none.
     """
-    if sequence.greedy:
-        return int(context.logits(row).argmax())
-    return sequence.chain.sample(context, row)
+    logits = context.logits(row)
+    token = int(logits.argmax()) if sequence.greedy else sequence.chain.sample(context, row)
+    if math.isnan(logits[token]):
+        raise NoNumbers
+    return token
+
+
+class NoNumbers(Exception):
+    """The logits are not numbers: broken weights, or an overflow in the model."""
 
 
 def log_probability(vocabulary: Vocabulary, logits: Floats, token: int, top: int) -> TokenLogprob:
@@ -25,6 +35,7 @@ def log_probability(vocabulary: Vocabulary, logits: Floats, token: int, top: int
     peak = logits.max()
     norm = float(peak + np.log(np.exp(logits - peak).sum()))
     best: list[int] = []
+    top = min(top, len(logits) - 1)
     if top:
         likely = np.argpartition(-logits, top)[:top]
         best = [int(t) for t in likely[np.argsort(-logits[likely], kind="stable")]]

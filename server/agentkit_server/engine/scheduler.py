@@ -24,6 +24,7 @@ GROWTH = 32
 # While others decode, a prefill chunk is sized to take about this long, so that streams keep flowing.
 POLITE_NS = 100_000_000
 POLITE_MIN = 16
+NOTHING = np.empty(0, np.int32)
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Scheduler:
         self.tokens_reused = 0
         self._free_ids = list(range(spec.n_seq_max - 1, -1, -1))
         self._ns_per_token = 0.0
+        self._blocked: Sequence | None = None
 
     # Admission
 
@@ -64,7 +66,9 @@ class Scheduler:
             sequence = self.waiting.popleft()
             if self._worth_waiting(sequence):
                 held.append(sequence)
-            elif not self._try_admit(sequence):
+            elif sequence is self._blocked or not self._try_admit(sequence):
+                # Nothing changes for it until somebody gives cells up.
+                self._blocked = sequence
                 self.waiting.appendleft(sequence)
                 break
         self.waiting.extendleft(reversed(held))
@@ -80,7 +84,7 @@ class Scheduler:
             n = common_prefix(other.tokens.view[:-1], wanted)
             if not self._whole_only or n == len(other.tokens) - 1:
                 coming = max(coming, n)
-        return coming >= self._source(sequence)[1] + WORTH_WAITING
+        return coming >= WORTH_WAITING and coming >= self._source(sequence)[1] + WORTH_WAITING
 
     def _source(self, sequence: Sequence) -> tuple[Cached | Sequence | None, int]:
         """Where the longest computed prefix of `sequence` is, and how long it is."""
@@ -99,10 +103,11 @@ class Scheduler:
         source, length = self._source(sequence)
         promised = sum(r.remaining + GROWTH for r in self.running)
         need = len(sequence.tokens) - length + promised
-        keep = source if isinstance(source, Cached) else None
+        keep = source.cells[:length] if isinstance(source, Cached) else NOTHING
         if need > self.cells.free and self.running and need > self._obtainable(keep):
             return False
         self._take_place(sequence, source, length)
+        length = sequence.computed
         now = monotonic_ns()
         if not sequence.admitted_ns:
             sequence.admitted_ns = now
@@ -113,7 +118,9 @@ class Scheduler:
 
     def _take_place(self, sequence: Sequence, source: Cached | Sequence | None, length: int) -> None:
         """Give `sequence` an id and the cells of its prefix."""
-        if isinstance(source, Cached) and (length == len(source.tokens) or not self._spare_id(source)):
+        # A recurrent state moves on with whoever takes it over, so there the entry is copied.
+        whole = isinstance(source, Cached) and length == len(source.tokens) and not self._whole_only
+        if isinstance(source, Cached) and (whole or not self._spare_id(source)):
             self._take_over(sequence, source, length)
             return
         sequence.seq_id = self._new_id(source if isinstance(source, Cached) else None)
@@ -137,6 +144,7 @@ class Scheduler:
 
     def trim(self, sequence: Sequence, length: int) -> None:
         """Give up the cells from `length` on; all of them where the model cannot remove a part."""
+        self._blocked = None
         if not self._context.drop_cells(sequence.seq_id, length):
             self._context.drop_cells(sequence.seq_id)
             length = 0
@@ -160,23 +168,21 @@ class Scheduler:
             return 0
         return len(np.unique(np.concatenate([r.cells.view for r in self.running])))
 
-    def _cached_only(self) -> int:
-        return self.cells.used - self._held_by_running()
-
     @property
     def cells_cached(self) -> int:
-        """Cells that only cached prefixes hold."""
-        return self._cached_only()
+        """Cells that no running sequence holds."""
+        return self.cells.used - self._held_by_running()
 
-    def _obtainable(self, keep: Cached | None) -> int:
-        kept = 0 if keep is None else self.cells.only_held_once(keep.cells)
-        return self.cells.free + self._cached_only() - kept
+    def _obtainable(self, keep: Ids) -> int:
+        """Cells that evicting everything cached would leave free, if the cells `keep` stayed."""
+        return self.cells.free + self.cells_cached - self.cells.only_held_once(keep)
 
     def _evict(self, entry: Cached) -> None:
         self.cache.remove(entry)
         self._release(entry.seq_id, entry.cells)
 
     def _release(self, seq_id: int, cells: Ids) -> None:
+        self._blocked = None
         self._context.drop_cells(seq_id)
         self.cells.release(cells)
         self._free_ids.append(seq_id)
@@ -233,10 +239,9 @@ class Scheduler:
         return rows
 
     def _room_to_decode(self) -> None:
-        while True:
-            decoding = sum(r.decoding for r in self.running)
-            progress = decoding or bool(self.running)
-            if not progress or self._evict_until(max(decoding, 1)) or not self.preempt():
+        while self.running:
+            need = max(1, sum(r.decoding for r in self.running))
+            if self._evict_until(need) or not self.preempt():
                 return
 
     def _add(self, sequence: Sequence, count: int) -> Row:
@@ -269,6 +274,7 @@ class Scheduler:
 
     def retire(self, sequence: Sequence, *, keep: bool) -> None:
         """`sequence` is done: its cells become a cached prefix, or are given up."""
+        self._blocked = None
         sequence.chain.free()
         if sequence in self.running:
             self.running.remove(sequence)

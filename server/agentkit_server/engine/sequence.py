@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agentkit_server.engine.llama import Chain, Context, penalises
+from agentkit_server.engine.llama import Chain, Context, is_greedy, remembered
 from agentkit_server.engine.text import TextStream
 from agentkit_server.engine.types import Generate, Timings, TokenLogprob, Usage
 
@@ -88,10 +88,6 @@ class Sequence:
     def decoding(self) -> bool:
         return self.remaining == 1
 
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.request.id, self.index
-
     def usage(self) -> Usage:
         return Usage(len(self.request.prompt), self.cached_tokens, self.generated)
 
@@ -129,15 +125,15 @@ def _start(context: Context, request: Generate, index: int, seed: int, arrived_n
         bias = {**sampling.logit_bias, **dict.fromkeys(context.vocabulary.eog, float("-inf"))}
         sampling = msgspec.structs.replace(sampling, logit_bias=bias)
     chain = context.chain(sampling, seed)
-    remembers = penalises(sampling) or sampling.dry_multiplier > 0
-    if remembers:
-        for token in request.prompt[-context.spec.n_ctx :]:
+    looks_back = remembered(sampling, context.spec.n_ctx)
+    if looks_back:
+        for token in request.prompt[-looks_back:]:
             chain.accept(token)
     return Sequence(
         request=request,
         index=index,
         chain=chain,
-        greedy=sampling.temperature <= 0 and not remembers and not sampling.logit_bias,
+        greedy=is_greedy(sampling) and not looks_back and not sampling.logit_bias,
         text=TextStream(request.stop),
         tokens=IntRow(request.prompt),
         arrived_ns=arrived_ns,

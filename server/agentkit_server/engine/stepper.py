@@ -15,7 +15,7 @@ import psutil
 
 from agentkit_server.engine.embedder import Embedder
 from agentkit_server.engine.llama import NO_SLOT, Context
-from agentkit_server.engine.sampler import choose, log_probability
+from agentkit_server.engine.sampler import NoNumbers, choose, log_probability
 from agentkit_server.engine.scheduler import Row, Scheduler
 from agentkit_server.engine.sequence import Sequence, start_sequences
 from agentkit_server.engine.threads import Threads
@@ -51,6 +51,11 @@ class Stepper:
         self._embedder = Embedder(context)
         self._threads = Threads(context.threads, context.set_threads)
         self._out: list[Reply] = []
+        # While a GPU computes, the threads wait for it: that says nothing of other programs.
+        self._watch_threads = context.gpu_layers == 0
+        # Tries that llama_decode may fail for want of cells before its batch is given up.
+        self._patience = 2 * context.spec.n_seq_max
+        self._slotless = 0
         self._open = True
         self._steps = 0
         self._tokens_computed = 0
@@ -66,6 +71,8 @@ class Stepper:
             self._scheduler.admit()
             if self._scheduler.running:
                 self._step()
+            if self._embedder.busy:
+                self._answer(self._embedder.step())
             self._send()
 
     def _send(self) -> None:
@@ -77,7 +84,7 @@ class Stepper:
 
     def _take_commands(self) -> None:
         try:
-            if not self._scheduler.running and not self._scheduler.waiting:
+            if not (self._scheduler.running or self._scheduler.waiting or self._embedder.busy):
                 self._handle(*self._inbox.get())
             while True:
                 self._handle(*self._inbox.get_nowait())
@@ -91,7 +98,7 @@ class Stepper:
             case Cancel():
                 self._cancel(command.id)
             case Embed():
-                self._out.append(self._embedder.embed(command))
+                self._answer(self._embedder.add(command))
             case GetStats():
                 self._out.append(self._stats(command.id))
             case DropCache():
@@ -127,7 +134,12 @@ class Stepper:
             return "invalid_request", f"token id {bad} is outside the vocabulary of {size} tokens"
         return None
 
+    def _answer(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._out.append(reply)
+
     def _cancel(self, request_id: int) -> None:
+        self._embedder.cancel(request_id)
         everyone = [*self._scheduler.running, *self._scheduler.waiting]
         for sequence in [s for s in everyone if s.request.id == request_id]:
             self._finish(sequence, "cancelled")
@@ -158,8 +170,10 @@ class Stepper:
         started, cpu = time.monotonic_ns(), time.process_time_ns()
         code = self._context.decode(self._scheduler.batch)
         took = time.monotonic_ns() - started
-        self._threads.observe(took, time.process_time_ns() - cpu)
+        if self._watch_threads:
+            self._threads.observe(took, time.process_time_ns() - cpu)
         if code == 0:
+            self._slotless = 0
             self._scheduler.commit(rows, took)
             self._steps += 1
             self._tokens_computed += self._scheduler.batch.size
@@ -168,7 +182,8 @@ class Stepper:
                     self._sample(row)
             return
         self._scheduler.roll_back(rows)
-        if code == NO_SLOT and self._scheduler.make_room():
+        if code == NO_SLOT and self._slotless < self._patience and self._scheduler.make_room():
+            self._slotless += 1
             return
         self._fail(rows, code)
 
@@ -185,7 +200,11 @@ class Stepper:
         if request.max_tokens == 0:
             self._finish(sequence, "length")
             return
-        token = choose(self._context, sequence, row.at)
+        try:
+            token = choose(self._context, sequence, row.at)
+        except NoNumbers:
+            self._finish(sequence, "error", error="the model computed no numbers: its file may be damaged")
+            return
         sequence.generated += 1
         if not sequence.first_token_ns:
             sequence.first_token_ns = time.monotonic_ns()

@@ -47,7 +47,7 @@ def capabilities(
 
 def _found(info: GGUFInfo, go_template: str | None, projector: bool) -> set[str]:
     if info.pooling is not None:
-        return {"embedding", "rerank"} if info.pooling == "rank" else {"embedding"}
+        return {"rerank"} if info.pooling == "rank" else {"embedding"}
     found = {"completion"}
     jinja, go = info.chat_template or "", go_template or ""
     if projector or _has(info, "vision.block_count"):

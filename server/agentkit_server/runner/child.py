@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -60,7 +61,7 @@ def main(folder: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     spec = msgspec.json.decode(_first_line(), type=LoadSpec)
-    threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(folder,), name="parent", daemon=True).start()
     zeromq = zmq.Context()
     outbox = Outbox(zeromq, folder)
     try:
@@ -74,16 +75,27 @@ def main(folder: str) -> int:
     inbox.setsockopt(zmq.RCVHWM, 0)
     inbox.bind(command_address(folder))
     stepper = Stepper(context, outbox.send)
+    others = Outbox(zeromq, folder)
     receive = threading.Thread(
-        target=_receive, args=(inbox, Outbox(zeromq, folder), stepper, context.vocabulary), name="commands"
+        target=lambda: _or_die(lambda: _receive(inbox, others, stepper, context.vocabulary)), name="commands"
     )
     receive.start()
     outbox.send([Loaded(context.facts())])
-    stepper.run()
+    _or_die(stepper.run)
     receive.join()
     context.free()
     zeromq.destroy(linger=0)
     return 0
+
+
+def _or_die(work: Callable[[], None]) -> None:
+    """A thread that ended by an error would leave a process that lives and answers nobody: end it, for the
+    parent to see."""
+    try:
+        work()
+    except BaseException:
+        log.exception("the runner cannot go on")
+        os._exit(1)
 
 
 def _first_line() -> bytes:
@@ -96,10 +108,11 @@ def _first_line() -> bytes:
     return line
 
 
-def _watch_parent() -> None:
+def _watch_parent(folder: str) -> None:
     # Not sys.stdin: a thread that holds its lock is fatal to an interpreter that ends by itself.
     while os.read(0, 1 << 12):
         continue
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
@@ -124,9 +137,12 @@ def _warm_up(context: Context) -> None:
     token = min(t for t in range(context.vocabulary.size) if t not in context.vocabulary.eog)
     tokens = [token] * min(WARM_UP_TOKENS, context.spec.n_batch, context.spec.n_ctx)
     batch.add(tokens, 0, 0, output=context.spec.embedding)
+    # Alone, so that a crowded machine does not hold it up; what may crash is the same on every thread.
+    context.set_threads(1)
     if not context.spec.embedding:
         batch.output[batch.size - 1] = 1
     code = context.decode(batch)
+    context.set_threads(context.threads)
     context.drop_cells(0)
     if code != 0:
         raise LlamaError(f"the model loads and cannot compute: llama_decode returned {code}")

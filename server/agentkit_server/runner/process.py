@@ -4,8 +4,10 @@ private folder. The parent sees a death at once and fails only that model's requ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -56,6 +58,7 @@ from agentkit_server.runner.protocol import OnProgress
 log = logging.getLogger("agentkit.runner")
 
 POLITE_SECONDS = 5.0
+LONGEST_LINE = 1000
 T = TypeVar("T", Tokenized, Detokenized, Embedded, Stats)
 
 _encoder = msgspec.msgpack.Encoder()
@@ -92,7 +95,7 @@ class Process:
     def __init__(self, spec: LoadSpec, child: asyncio.subprocess.Process, folder: str) -> None:
         self._spec = spec
         self._child = child
-        self._folder = folder
+        self.folder = folder
         self._facts: ModelFacts | None = None
         self._ids = itertools.count(1)
         self._inboxes: dict[int, Inbox] = {}
@@ -132,7 +135,16 @@ class Process:
     def loaded(self, facts: ModelFacts) -> None:
         """The child is ready: its command socket is bound now."""
         self._facts = facts
-        self._commands.connect(command_address(self._folder))
+        # What was said while it loaded explains no later death.
+        self._lines.clear()
+        self._commands.connect(command_address(self.folder))
+
+    async def tell_spec(self) -> None:
+        """What the child waits for first. A child that is already gone is noticed by its death."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._child.stdin.write(msgspec.json.encode(self._spec) + b"\n")
+            await self._child.stdin.drain()
 
     # Requests
 
@@ -192,11 +204,15 @@ class Process:
     async def _ask(
         self, command: Tokenize | Detokenize | Embed | GetStats | DropCache, inbox: Inbox, kind: type[T]
     ) -> T:
+        answered = False
         try:
             self._send(command)
             reply = await inbox.get()
+            answered = True
         finally:
             del self._inboxes[command.id]
+            if not answered and self.alive:
+                self._send(Cancel(command.id))
         if isinstance(reply, Failed):
             raise _as_error(reply)
         if not isinstance(reply, kind):
@@ -233,26 +249,35 @@ class Process:
 
     async def _read_log(self) -> None:
         assert self._child.stderr is not None
-        async for raw in self._child.stderr:
-            line = raw.decode("utf-8", "replace").rstrip()
+        while True:
+            try:
+                raw = await self._child.stderr.readline()
+            except ValueError:
+                # Longer than the stream's limit, as a hostile file can make llama.cpp's: it is dropped.
+                continue
+            if not raw:
+                return
+            line = raw.decode("utf-8", "replace").rstrip()[:LONGEST_LINE]
             self._lines.append(line)
             log.debug("runner %s: %s", self._child.pid, line)
 
     async def _watch(self) -> None:
         await self._child.wait()
-        await self._reading
-        self._on_readable()
-        self._ended.set()
-        death = self._death()
-        self.loading.put(death)
-        for inbox in self._inboxes.values():
-            inbox.put(death)
-        if not self._closing:
-            log.error("%s", death.message)
-        self._loop.remove_reader(self._replies.fileno())
-        self._replies.close(linger=0)
-        self._commands.close(linger=0)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            await self._reading
+            self._on_readable()
+        finally:
+            self._ended.set()
+            death = self._death()
+            self.loading.put(death)
+            for inbox in self._inboxes.values():
+                inbox.put(death)
+            if not self._closing:
+                log.error("%s", death.message)
+            self._loop.remove_reader(self._replies.fileno())
+            self._replies.close(linger=0)
+            self._commands.close(linger=0)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _death(self) -> RunnerDied:
         if self._closing:
@@ -270,7 +295,9 @@ class Process:
 
     def how_it_ended(self) -> str:
         code = self._child.returncode
-        how = f"killed by {signal.Signals(self.signal).name}" if self.signal else f"exit code {code}"
+        names = {number.value: number.name for number in signal.Signals}
+        name = names.get(self.signal, f"signal {self.signal}")
+        how = f"killed by {name}" if self.signal else f"exit code {code}"
         said = "; ".join(line for line in self._lines if line.strip())
         return f"{how}: {said}" if said else how
 
@@ -281,15 +308,19 @@ class Process:
         if not self._closing and not self._ended.is_set():
             self._closing = True
             if self._facts is None:
-                self._child.kill()
+                self._kill()
             else:
                 self._send(Shutdown())
         try:
             async with asyncio.timeout(POLITE_SECONDS):
                 await asyncio.shield(self._watching)
         except TimeoutError:
-            self._child.kill()
+            self._kill()
             await self._watching
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
 
 
 def _as_error(reply: Failed) -> AgentkitError:
@@ -304,25 +335,34 @@ class ProcessLauncher:
     async def launch(self, spec: LoadSpec, on_progress: OnProgress | None = None) -> Process:
         """Raises RunnerCrashed when the child dies by a signal while it loads, else LoadFailed."""
         folder = tempfile.mkdtemp(prefix="agentkit-")
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "agentkit_server.runner.child",
-            folder,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        process = Process(spec, child, folder)
         try:
-            assert child.stdin is not None
-            child.stdin.write(msgspec.json.encode(spec) + b"\n")
-            await child.stdin.drain()
+            process = Process(spec, await _spawn(folder), folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            await process.tell_spec()
             await _wait_loaded(process, on_progress)
         except BaseException:
             await process.close()
             raise
         return process
+
+
+async def _spawn(folder: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        # The folder that the server was started in must not lend its files as modules.
+        "-P",
+        "-m",
+        "agentkit_server.runner.child",
+        folder,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        # ggml would run a debugger on the dying process and delay its death.
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+    )
 
 
 async def _wait_loaded(process: Process, on_progress: OnProgress | None) -> None:
