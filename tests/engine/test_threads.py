@@ -1,55 +1,71 @@
 from __future__ import annotations
 
-from agentkit_server.engine.threads import FIRST_HOLD_NS, WINDOW_NS, Threads
+from dataclasses import dataclass, field
+
+from agentkit_server.engine.threads import FIRST_HOLD_NS, LONGEST_HOLD_NS, MOST_ROWS, WINDOW_NS, Threads
+
+
+@dataclass
+class Machine:
+    """Computes in virtual time: `speed[count]` rows a window, at a share of the cores."""
+
+    speed: dict[int, int]
+    share: dict[int, float]
+    most: int = 2
+    now: int = 0
+    changes: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    def __post_init__(self) -> None:
+        self.threads = Threads(self.most, lambda count: self.changes.append((self.now, count)))
+
+    def compute(self, windows: int) -> None:
+        for _ in range(windows):
+            self.now += WINDOW_NS
+            count = self.threads.count
+            cpu = int(self.share[count] * count * WINDOW_NS)
+            self.threads.observe(self.speed[count], WINDOW_NS, cpu, self.now)
 
 
 def test_threads_that_get_their_cores_stay() -> None:
-    changes: list[int] = []
-    threads = Threads(4, changes.append)
-    for _ in range(50):
-        threads.observe(WINDOW_NS, int(3.9 * WINDOW_NS))
-    assert changes == []
+    machine = Machine({2: 30, 1: 16}, {2: 0.97, 1: 1.0})
+    machine.compute(100)
+    assert machine.changes == []
 
 
-def test_threads_that_lose_their_cores_become_fewer_down_to_one() -> None:
-    changes: list[int] = []
-    threads = Threads(3, changes.append)
-    for _ in range(4):
-        threads.observe(WINDOW_NS, WINDOW_NS // 2)
-    assert changes == [2, 1]
+def test_on_a_crowded_machine_fewer_are_kept_because_they_are_faster() -> None:
+    machine = Machine({3: 2, 2: 4, 1: 12}, {3: 0.4, 2: 0.6, 1: 1.0}, most=3)
+    machine.compute(20)
+    assert machine.threads.count == 1
 
 
-def test_after_a_while_more_are_tried_and_each_failure_makes_the_while_longer() -> None:
-    threads = Threads(2, lambda _: None)
-    waits: list[int] = []
-    waited = 0
-    for _ in range(200):
-        crowded = threads.count == 2
-        before = threads.count
-        threads.observe(WINDOW_NS, WINDOW_NS)
-        waited = waited + 1 if not crowded else waited
-        if before == 1 and threads.count == 2:
-            waits.append(waited)
-            waited = 0
-    assert waits[0] * WINDOW_NS >= FIRST_HOLD_NS
-    assert waits[1] > waits[0]
-    assert waits[2] > waits[1]
+def test_where_fewer_are_slower_the_trial_is_short_and_trials_become_rare() -> None:
+    machine = Machine({2: 30, 1: 16}, {2: 0.8, 1: 1.0})
+    machine.compute(400)
+    tries = [now for now, count in machine.changes if count == 1]
+    ends = [now for now, count in machine.changes if count == 2]
+    assert [b - a for a, b in zip(tries, ends, strict=True)] == [WINDOW_NS] * len(tries)
+    waits = [b - a for a, b in zip(ends, tries[1:], strict=False)]
+    assert waits == sorted(waits)
+    assert waits[0] >= FIRST_HOLD_NS
+    assert waits[-1] >= LONGEST_HOLD_NS
 
 
 def test_a_machine_that_has_become_quiet_is_used_again() -> None:
-    threads = Threads(2, lambda _: None)
-    threads.observe(WINDOW_NS, WINDOW_NS)
-    assert threads.count == 1
-    for _ in range(20):
-        threads.observe(WINDOW_NS, threads.count * WINDOW_NS)
-    assert threads.count == 2
+    machine = Machine({2: 4, 1: 16}, {2: 0.5, 1: 1.0})
+    machine.compute(60)
+    assert machine.threads.count == 1
+    machine.speed[2], machine.share[2] = 30, 1.0
+    machine.compute(2 + LONGEST_HOLD_NS // WINDOW_NS)
+    assert machine.threads.count == 2
 
 
-def test_short_steps_are_judged_together() -> None:
-    changes: list[int] = []
-    threads = Threads(2, changes.append)
-    for _ in range(9):
-        threads.observe(WINDOW_NS // 10, WINDOW_NS // 10)
-    assert changes == []
-    threads.observe(WINDOW_NS // 10, WINDOW_NS // 10)
-    assert changes == [1]
+def test_prefill_is_not_judged() -> None:
+    machine = Machine({2: MOST_ROWS + 1, 1: 1}, {2: 0.1, 1: 1.0})
+    machine.compute(50)
+    assert machine.changes == []
+
+
+def test_a_single_thread_is_left_alone() -> None:
+    machine = Machine({1: 5}, {1: 0.1}, most=1)
+    machine.compute(50)
+    assert machine.changes == []

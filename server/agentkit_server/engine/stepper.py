@@ -49,7 +49,7 @@ class Stepper:
         self._inbox: SimpleQueue[tuple[StepCommand, int]] = SimpleQueue()
         self._scheduler = Scheduler(context)
         self._embedder = Embedder(context)
-        self._threads = Threads(context.threads, context.set_threads)
+        self._threads = Threads(context.threads, self._use_threads)
         self._out: list[Reply] = []
         # While a GPU computes, the threads wait for it: that says nothing of other programs.
         self._watch_threads = context.gpu_layers == 0
@@ -171,7 +171,8 @@ class Stepper:
         code = self._context.decode(self._scheduler.batch)
         took = time.monotonic_ns() - started
         if self._watch_threads:
-            self._threads.observe(took, time.process_time_ns() - cpu)
+            cpu = time.process_time_ns() - cpu
+            self._threads.observe(self._scheduler.batch.size, took, cpu, started + took)
         if code == 0:
             self._slotless = 0
             self._scheduler.commit(rows, took)
@@ -193,6 +194,10 @@ class Stepper:
         log.error("a batch of %d rows failed: %s", len(rows), reason)
         for row in rows:
             self._finish(row.sequence, "error", error=f"the model could not compute this request: {reason}")
+
+    def _use_threads(self, count: int) -> None:
+        log.info("computing with %d of %d threads", count, self._context.threads)
+        self._context.set_threads(count)
 
     def _sample(self, row: Row) -> None:
         sequence = row.sequence
