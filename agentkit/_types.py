@@ -208,7 +208,12 @@ class ListResponse(Record):
 
 
 class LoadedModel(Record):
-    """A model in memory; `size_vram` is the part of `size` that is on a GPU."""
+    """A model in memory; `size_vram` is the part of `size` that is on a GPU.
+
+    `loading`: how much of it is there, 0.0 to 1.0, and None once it is ready; until then `size` is an
+    estimate. `stopping`: it leaves once its requests have ended. `note`: what about its loading is not as one
+    would expect.
+    """
 
     model: str | None = None
     name: str | None = None
@@ -218,6 +223,9 @@ class LoadedModel(Record):
     details: ModelDetails | None = None
     expires_at: datetime | None = None
     context_length: int | None = None
+    loading: float | None = None
+    stopping: bool | None = None
+    note: str | None = None
 
 
 class ProcessResponse(Record):

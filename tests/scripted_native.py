@@ -1,8 +1,9 @@
 """A native API that answers from a script: the other end of the CLI's tests.
 
-Special models: `slow` answers one piece and then waits for the caller to go away; `broken` answers one piece
-and an error line; `thinker` thinks; `embedder` makes embeddings only; `stuck` can be pulled, without end. Any
-other model that is missing becomes present when it is pulled.
+Special models: `heavy` answers a load once `released` is set; `slow` answers one piece and then waits for
+the caller to go away; `broken` answers one piece and an error line; `thinker` thinks; `embedder` makes
+embeddings only; `stuck` can be pulled, without end. Any other model that is missing becomes present when it
+is pulled.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Script:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     api_key: str | None = None
     expires_at: str = "2999-01-01T00:00:00Z"
+    loaded: dict[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         """Bodies sent to `path`, in order."""
@@ -126,6 +129,7 @@ def _ps(script: Script, body: dict[str, Any]) -> Response:
             "size_vram": 24_500_000,
             "context_length": 4096,
             "expires_at": script.expires_at,
+            **script.loaded,
         }
         for name, digest in script.models.items()
     ]
@@ -206,8 +210,8 @@ def _chat(script: Script, body: dict[str, Any]) -> Response:
     if script.find(body["model"]) is None:
         return _missing(body["model"])
     if not body["messages"]:
-        message = {"role": "assistant", "content": ""}
-        return JSONResponse({"message": message, "done": True, "done_reason": "load"})
+        loaded = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "load"}
+        return _lines(_after_release(script, loaded)) if body["model"] == "heavy" else JSONResponse(loaded)
     if body["stream"] is False:
         message = {"role": "assistant", "content": "".join(script.reply)}
         return JSONResponse({"message": message, "done": True, "done_reason": "stop", **STATISTICS})
@@ -225,6 +229,11 @@ async def _answer(script: Script, body: dict[str, Any], shaped: Any) -> AsyncIte
             yield {"error": "model runner has unexpectedly stopped"}
             return
     yield {**shaped("content", ""), "done": True, "done_reason": "stop", **STATISTICS}
+
+
+async def _after_release(script: Script, answer: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    await anyio.to_thread.run_sync(script.released.wait, 20)
+    yield answer
 
 
 async def _until_gone(script: Script) -> None:

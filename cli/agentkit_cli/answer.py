@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentkit_cli.output import note
-from agentkit_cli.progress import spinner
 from agentkit_cli.statistics import statistics_text
 from agentkit_cli.wrap import PlainText, TerminalText
 
@@ -44,17 +43,24 @@ class Answer:
         self._text = display.text()
         self._in_thinking = False
 
-    def show(self, pieces: Iterable[ChatResponse] | Iterable[GenerateResponse]) -> None:
-        """Writes `pieces` to stdout as they come. The line is ended even when the stream breaks."""
+    def show(
+        self,
+        pieces: Iterable[ChatResponse] | Iterable[GenerateResponse],
+        waiting: AbstractContextManager[None],
+    ) -> None:
+        """Writes `pieces` to stdout as they come; `waiting` is open until the first of them.
+
+        The line is ended even when the stream breaks.
+        """
         last = None
-        with ExitStack() as waiting:
-            waiting.enter_context(spinner("waiting for the model"))
+        with ExitStack() as until_first:
+            until_first.enter_context(waiting)
             try:
                 for last in pieces:
-                    waiting.close()
+                    until_first.close()
                     self._show_piece(last)
             finally:
-                waiting.close()
+                until_first.close()
                 self._leave_thinking()
                 self._text.finish()
         if last is not None and self._display.verbose:

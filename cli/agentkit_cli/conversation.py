@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from agentkit_cli.answer import Answer, Display
-from agentkit_cli.progress import spinner
+from agentkit_cli.progress import waiting
 
 if TYPE_CHECKING:
     from agentkit import Client, ShowResponse
@@ -33,7 +33,7 @@ class Conversation:
 
     def load(self) -> None:
         """Brings the model into memory, so that the first answer does not wait for it."""
-        with spinner(f"loading {self.model}"):
+        with waiting(self.client, self.model):
             self.client.chat(self.model, [], options=self.options or None, keep_alive=self._keep_alive)
 
     def switch(self, model: str) -> None:
@@ -78,4 +78,4 @@ class Conversation:
             keep_alive=self._keep_alive,
         )
         with closing(pieces):
-            answer.show(pieces)
+            answer.show(pieces, waiting(self.client, self.model))

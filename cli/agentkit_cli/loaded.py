@@ -9,7 +9,7 @@ import typer
 
 from agentkit_cli.arguments import JsonOption, LoadedModelArgument
 from agentkit_cli.errors import CommandError
-from agentkit_cli.output import say, say_json, say_record, size_text, table, time_text
+from agentkit_cli.output import note, say, say_json, say_record, size_text, table, time_text
 from agentkit_cli.server import connected
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def ps(
         for model in kept
     ]
     say(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+    for model in kept:
+        if model.note:
+            note(f"{model.name}: {model.note}")
 
 
 def stop(model: LoadedModelArgument, json: JsonOption = False) -> None:
@@ -70,6 +73,8 @@ def _processor(model: LoadedModel) -> str:
 
 
 def _until(model: LoadedModel) -> str:
-    if model.expires_at and model.expires_at.astimezone(UTC) <= datetime.now(UTC):
+    if model.loading is not None:
+        return f"Loading {model.loading:.0%}"
+    if model.stopping or (model.expires_at and model.expires_at.astimezone(UTC) <= datetime.now(UTC)):
         return "Stopping..."
     return time_text(model.expires_at)

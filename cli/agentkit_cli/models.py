@@ -11,6 +11,7 @@ from agentkit_cli import progress
 from agentkit_cli.arguments import InsecureOption, JsonOption, StoredModelArgument
 from agentkit_cli.completion import model_names
 from agentkit_cli.description import describe
+from agentkit_cli.errors import show_error
 from agentkit_cli.output import say, say_json, say_record, size_text, table, time_text
 from agentkit_cli.server import connected
 
@@ -95,12 +96,18 @@ def rm(
             # A model that is not in memory cannot be stopped, and need not be.
             with suppress(ResponseError):
                 client.stop(model)
-            client.delete(model)
+            try:
+                client.delete(model)
+            except ResponseError as error:
+                show_error(error)
+                continue
             deleted.append(model)
             if not json:
                 say(f"deleted '{model}'")
     if json:
         say_json({"deleted": deleted})
+    if len(deleted) < len(models):
+        raise typer.Exit(1)
 
 
 def pull(

@@ -1,16 +1,21 @@
-"""What is shown on stderr while something takes time: a spinner, and one bar for each blob of a download.
+"""What is shown on stderr while something takes time: a spinner, a bar for a load, and one bar for each blob
+of a download.
 
-On anything but a terminal both become plain lines, each said once.
+Off a terminal, downloads become plain lines, each said once, and the others are not shown.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from agentkit_cli.output import note
+
+_ASK_SECONDS = 0.2
+_LEAVE_SECONDS = 1.0
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +32,46 @@ def spinner(text: str) -> Generator[None, None, None]:
         return
     with _console().status(text):
         yield
+
+
+@contextmanager
+def waiting(client: Client, model: str) -> Generator[None, None, None]:
+    """A bar until the block ends: how far the load of `model` is while it is being loaded, else one without
+    measure. Shows nothing off a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = threading.Event()
+    with _load_bar() as bars:
+        # A daemon, for a server that has stopped answering must not hold up Ctrl-C.
+        watcher = threading.Thread(target=_watch, args=(client, model, bars, ended), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join(_LEAVE_SECONDS)
+
+
+def _watch(client: Client, model: str, bars: Progress, ended: threading.Event) -> None:
+    from agentkit import AgentkitError
+
+    other = bars.add_task("waiting for the model", total=None)
+    load = bars.add_task(f"loading {model}", total=1.0, visible=False)
+    while not ended.wait(_ASK_SECONDS):
+        try:
+            done = _loading(client, model)
+        except AgentkitError:
+            # The request that is waited for meets the same trouble, and tells it.
+            return
+        bars.update(other, visible=done is None)
+        bars.update(load, visible=done is not None, completed=done)
+
+
+def _loading(client: Client, model: str) -> float | None:
+    names = (model.lower(), f"{model.lower()}:latest")
+    rows = (row for row in client.ps().models if (row.name or "").lower() in names)
+    return next((row.loading for row in rows), None)
 
 
 @contextmanager
@@ -70,6 +115,13 @@ def _draw(steps: Iterable[ProgressResponse]) -> None:
                 if key not in tasks:
                     tasks[key] = bars.add_task(status, total=step.total)
                 bars.update(tasks[key], total=step.total, completed=step.completed or 0)
+
+
+def _load_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    return Progress(*columns, console=_console(), transient=True)
 
 
 def _bars() -> Progress:

@@ -120,7 +120,7 @@ def _answer(client: Client, model: str, prompt: str, wish: Wish, display: Displa
         keep_alive=wish.keep_alive,
     )
     with closing(pieces):
-        Answer(display).show(pieces)
+        Answer(display).show(pieces, progress.waiting(client, model))
 
 
 def _embed(client: Client, model: str, text: str, wish: Wish, display: Display) -> None:
@@ -128,9 +128,10 @@ def _embed(client: Client, model: str, text: str, wish: Wish, display: Display) 
         raise CommandError(
             f"{model!r} makes embeddings and needs a text", hint="give it as an argument or on stdin"
         )
-    answer = client.embed(
-        model, text, truncate=wish.truncate, dimensions=wish.dimensions, keep_alive=wish.keep_alive
-    )
+    with progress.waiting(client, model):
+        answer = client.embed(
+            model, text, truncate=wish.truncate, dimensions=wish.dimensions, keep_alive=wish.keep_alive
+        )
     say(json.dumps(list(answer.embeddings[0])))
     if display.verbose:
         note(statistics_text(answer))

@@ -87,7 +87,10 @@ def _no_route(request: Request, error: Any) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == 404:
-        return _written(request, NotFound(f"there is no route {path!r}; see the server's API reference"))
+        page = "openai" if path.startswith("/v1/") else "native"
+        return _written(
+            request, NotFound(f"there is no route {path!r}; docs/reference/{page}.md lists those there are")
+        )
     if error.status_code != 405:
         return _written(request, BadRequest(error.detail))
     allowed = (error.headers or {}).get("Allow", "another method")

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_PORT = 11434
+_FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 
 def _trim(value: Any) -> Any:
@@ -22,11 +23,25 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _flag(value: Any) -> Any:
+    """A boolean as Ollama reads it: what is not plainly false is true."""
+    return value.lower() not in _FALSE if isinstance(value, str) else value
+
+
+def _on_off(value: Any) -> Any:
+    """`auto`, or a boolean in any form as `on` or `off`."""
+    if isinstance(value, str) and value.lower() in ("", "auto"):
+        return "auto"
+    return "on" if _flag(value) else "off"
+
+
 def _both(name: str) -> AliasChoices:
     return AliasChoices(f"AGENTKIT_{name}", f"OLLAMA_{name}", name.lower())
 
 
 Text = Annotated[str, BeforeValidator(_trim)]
+Flag = Annotated[bool, BeforeValidator(_flag), BeforeValidator(_trim)]
+OnOff = Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off), BeforeValidator(_trim)]
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split), BeforeValidator(_trim)]
 
 
@@ -49,11 +64,11 @@ class Settings(BaseSettings):
     max_queue: int = Field(512, ge=1, validation_alias=_both("MAX_QUEUE"))
     context_length: int = Field(0, ge=0, validation_alias=_both("CONTEXT_LENGTH"))
     """Default num_ctx; 0 = by memory tier."""
-    flash_attention: Literal["auto", "on", "off"] = Field("auto", validation_alias=_both("FLASH_ATTENTION"))
+    flash_attention: OnOff = Field("auto", validation_alias=_both("FLASH_ATTENTION"))
     kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field("f16", validation_alias=_both("KV_CACHE_TYPE"))
     num_threads: int = Field(0, ge=0, validation_alias=_both("NUM_THREADS"))
     debug: Text = Field("0", validation_alias=_both("DEBUG"))
-    noprune: bool = Field(False, validation_alias=_both("NOPRUNE"))
+    noprune: Flag = Field(False, validation_alias=_both("NOPRUNE"))
     api_keys: CommaList = Field([], validation_alias="AGENTKIT_API_KEYS")
     """Accepted keys; only their hashes are kept after start."""
     max_body_bytes: int = Field(64 << 20, ge=1024, validation_alias="AGENTKIT_MAX_BODY_BYTES")

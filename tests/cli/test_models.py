@@ -91,6 +91,14 @@ def test_rm_stops_and_deletes_each_model(command, script: Script) -> None:
     assert [body["keep_alive"] for body in script.bodies("/api/generate")] == [0, 0]
 
 
+def test_rm_goes_on_past_a_model_that_is_not_there(command, script: Script) -> None:
+    result = command("rm", "absent", "tiny", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"deleted": ["tiny"]}
+    assert result.stderr.splitlines()[0] == "Error: model 'absent' not found"
+    assert script.models == {}
+
+
 def test_an_unknown_model_is_an_error_with_a_hint_and_exit_code_1(command) -> None:
     result = command("rm", "absent")
     assert result.exit_code == 1

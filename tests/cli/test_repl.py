@@ -73,6 +73,18 @@ def test_a_conversation_keeps_what_was_said(start: Start, script: Script) -> Non
     ]
 
 
+def test_the_load_before_a_conversation_shows_how_far_it_is(start: Start, script: Script) -> None:
+    script.models["heavy:latest"] = "d" * 64
+    script.loaded = {"loading": 0.25}
+    terminal = start("heavy")
+    terminal.expect("loading heavy")
+    terminal.expect("25%")
+    script.loaded = {"loading": 0.75}
+    terminal.expect("75%")
+    script.released.set()
+    leave(terminal)
+
+
 def test_settings_go_with_the_next_message(start: Start, script: Script) -> None:
     terminal = ready(start("tiny", "--keepalive", "10m"))
     for line in (

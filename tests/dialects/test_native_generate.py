@@ -173,6 +173,8 @@ async def test_a_shifted_answer_says_how_much_was_dropped(
         ({"think": True}, 501, "think is not built yet"),
         ({"format": "json"}, 501, "format is not built yet"),
         ({"format": {"type": "object"}}, 501, "format is not built yet"),
+        ({"format": {}}, 501, "format is not built yet"),
+        ({"_debug_render_only": True}, 501, "_debug_render_only is not built yet"),
         ({"images": ["aGk="]}, 501, "images are not built yet"),
         ({"template": "{{ .Prompt }}"}, 501, "Go templates are not built yet"),
         ({"options": {"top_k": "many"}}, 400, 'option "top_k" must be of type integer'),
@@ -193,8 +195,12 @@ async def test_a_request_that_cannot_be_carried_out_says_why(
     assert error in response.json()["error"]
 
 
-async def test_neutral_values_of_features_to_come_are_accepted(http: httpx.AsyncClient) -> None:
-    answer = await whole(http, think=False, format="", images=[], options=None, keep_alive=None, system=None)
+async def test_neutral_values_of_features_to_come_are_accepted(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    nothing = {"keep_alive": None, "system": None, "_debug_render_only": False}
+    answer = await whole(http, think=False, format="", images=[], options=None, **nothing)
+    assert caplog.text == ""
     assert answer["response"] == "Hello, world!"
 
 

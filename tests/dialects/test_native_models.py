@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from fastapi import FastAPI
 from agentkit_server.models.names import ModelName
 from agentkit_server.models.pull import PullProgress, Pulls
 from agentkit_server.models.store import Store
+from agentkit_server.runner.scripted import ScriptedLauncher
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +56,20 @@ async def test_ps_tells_when_a_model_goes(http: httpx.AsyncClient) -> None:
     await http.post("/api/generate", json={**body, "keep_alive": "1h"})
     (row,) = (await http.get("/api/ps")).json()["models"]
     assert datetime.fromisoformat(row["expires_at"]).year < 9999
+
+
+async def test_ps_tells_how_far_a_load_is(http: httpx.AsyncClient, launcher: ScriptedLauncher) -> None:
+    launcher.gate = gate = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(http.post, "/api/generate", json={"model": "tiny"}))
+        with anyio.fail_after(10):
+            await launcher.wait_launches(1)
+        (loading,) = (await http.get("/api/ps")).json()["models"]
+        gate.set()
+    (ready,) = (await http.get("/api/ps")).json()["models"]
+    assert loading["loading"] == 0.0
+    assert loading["size"] > 0 and loading["expires_at"]
+    assert ready.keys() == loading.keys() - {"loading"}
 
 
 async def test_show_blanks_long_arrays_unless_it_is_verbose(http: httpx.AsyncClient, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import ollama
 import pytest
 
@@ -74,6 +75,18 @@ async def test_it_sees_what_is_loaded(client: ollama.AsyncClient) -> None:
     assert loaded.model == "tiny:latest"
     assert loaded.context_length is not None and loaded.context_length > 0
     assert loaded.expires_at is not None
+
+
+async def test_it_sees_what_is_loading(client: ollama.AsyncClient, launcher: ScriptedLauncher) -> None:
+    launcher.gate = gate = anyio.Event()
+    async with client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.chat, "tiny", MESSAGES)
+        with anyio.fail_after(10):
+            await launcher.wait_launches(1)
+        (loading,) = (await client.ps()).models
+        gate.set()
+    assert loading.model == "tiny:latest"
+    assert loading.size and loading.expires_at and loading.context_length
 
 
 async def test_it_is_told_what_went_wrong(client: ollama.AsyncClient, launcher: ScriptedLauncher) -> None:

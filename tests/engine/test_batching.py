@@ -101,7 +101,7 @@ def test_a_cancelled_request_ends_within_a_step_and_frees_its_place(engine: Engi
 
 
 def test_least_recently_used_prefixes_give_way_when_cells_run_out(make_engine: Callable[..., Engine]) -> None:
-    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8)
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8, park_bytes=0)
     texts = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(5)]
     for text in texts:
         assert engine.run(text, max_tokens=2).end.reason == "length"
@@ -187,3 +187,51 @@ def test_a_large_cached_prefix_makes_way_for_a_prompt_that_shares_little_of_it(
     assert engine.run(newcomer, max_tokens=1).end.reason == "length"
     engine.send(Cancel(talker))
     assert engine.collect(talker).end.usage.completion_tokens < 400
+
+
+def test_prefixes_beyond_the_cells_are_parked_and_come_back_as_they_were(
+    make_engine: Callable[..., Engine],
+) -> None:
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8)
+    texts = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(5)]
+    first = [engine.run(text, max_tokens=8, logprobs=4) for text in texts]
+    stats = engine.stats()
+    assert stats.parked_bytes > 0
+    assert stats.sequences_cached == 5
+    for text, before in zip(texts, first, strict=True):
+        again = engine.run(text, max_tokens=8, logprobs=4)
+        assert again.end.usage.cached_tokens == again.end.usage.prompt_tokens - 1
+        # In other cells the sums are taken in another order.
+        expected, got = first_logprobs(before), first_logprobs(again)
+        assert all(abs(got[t] - expected[t]) < 0.2 for t in got.keys() & expected.keys())
+        assert len(got.keys() & expected.keys()) >= 3
+    assert engine.drop_cache().parked_bytes == 0
+
+
+def test_a_parked_prefix_serves_prompts_that_leave_it_early(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=1024, n_cells=1024, n_seq_max=8)
+    engine.run(LONG + "The end of the first story.", max_tokens=4)
+    engine.run("Something else entirely, long enough. " * 20, max_tokens=2)
+    assert engine.stats().parked_bytes > 0
+    shared = len(engine.tokens(LONG)) - 1
+    for ending in ("A second story.", "A third story."):
+        assert engine.run(LONG + ending, max_tokens=2).end.usage.cached_tokens >= shared
+
+
+def test_cells_that_nobody_computes_with_leave_when_somebody_else_runs(engine: Engine) -> None:
+    engine.run(LONG, max_tokens=1)
+    resident = engine.stats().cells_used
+    engine.run("A short question?", max_tokens=4)
+    stats = engine.stats()
+    assert stats.cells_used < resident // 2
+    assert stats.sequences_cached == 2
+
+
+def test_parked_prefixes_stay_within_their_memory(make_engine: Callable[..., Engine]) -> None:
+    limit = 12 << 20
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8, park_bytes=limit)
+    for i in range(8):
+        engine.run(f"Chapter {i}. " + "and so the story went on " * 30, max_tokens=2)
+    stats = engine.stats()
+    assert 0 < stats.parked_bytes <= limit
+    assert stats.sequences_cached < 8

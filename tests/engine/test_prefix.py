@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentkit_server.engine.prefix import Cached, PrefixCache, common_prefix
+from agentkit_server.engine.prefix import MOST_ENTRIES, Cached, PrefixCache, common_prefix
 
 
 def row(*tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -56,3 +56,24 @@ def test_the_least_recently_used_entry_goes_first() -> None:
     cache.touch(first)
     assert cache.oldest() is second
     assert cache.oldest(but=second) is first
+
+
+def test_a_parked_entry_is_worth_bringing_back_only_for_enough_of_it() -> None:
+    cache = PrefixCache(whole_only=False)
+    tokens = np.arange(1, 3001, dtype=np.int32)
+    parked = Cached(-1, tokens, row(), np.zeros(10, np.uint8))
+    cache.add(parked)
+    assert cache.longest(tokens[:8]) == (None, 0)
+    assert cache.longest(np.concatenate([tokens[:40], row(9, 9)])) == (None, 0)
+    assert cache.longest(tokens[:100]) == (parked, 100)
+    resident = cached(1, *range(1, 51))
+    resident.tokens = np.concatenate([tokens[:100], row(7)])
+    cache.add(resident)
+    assert cache.longest(tokens[:100]) == (resident, 100)
+
+
+def test_there_are_never_more_entries_than_can_be_searched() -> None:
+    cache = PrefixCache(whole_only=False)
+    gone = [stale for i in range(MOST_ENTRIES + 3) for stale in cache.add(cached(i, i + 1, 5))]
+    assert [entry.seq_id for entry in gone] == [0, 1, 2]
+    assert len(cache) == MOST_ENTRIES

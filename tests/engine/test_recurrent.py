@@ -52,6 +52,18 @@ def test_a_prompt_that_differs_earlier_is_computed_afresh(mamba: Engine) -> None
     assert mamba.run(other, max_tokens=2, ignore_eos=True).end.usage.cached_tokens == 0
 
 
+def test_a_parked_state_gives_the_tokens_of_one_computed_afresh(mamba: Engine) -> None:
+    first = mamba.run(PROMPT, max_tokens=10, ignore_eos=True)
+    for i in range(5):
+        mamba.run([50 + i] * 120, max_tokens=1, ignore_eos=True)
+    assert mamba.stats().parked_bytes > 0
+    longer = PROMPT + first.tokens + [7, 8]
+    warm = mamba.run(longer, max_tokens=10, ignore_eos=True)
+    assert warm.end.usage.cached_tokens == len(PROMPT) + 9
+    mamba.drop_cache()
+    assert mamba.run(longer, max_tokens=10, ignore_eos=True).tokens == warm.tokens
+
+
 def test_completions_of_one_prompt_share_its_state(mamba: Engine) -> None:
     request = mamba.submit(PROMPT, n=3, max_tokens=5, ignore_eos=True)
     answers = [mamba.collect(request, i) for i in range(3)]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from support.tiny_gguf import write_tiny_gguf
 
@@ -122,6 +124,79 @@ async def test_closing_the_iterator_leaves_the_pull(store: Store, gated: Gated) 
     with anyio.fail_after(30):
         await progress.aclose()
     assert gated.cleaned_up == gated.started
+
+
+class Fetched(Gated):
+    """As above, and quick when the model is there."""
+
+    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+        if not store.has(name):
+            async for line in super().pull(reference, name, store):
+                yield line
+
+
+WAITING = PullProgress("waiting for another download of gated")
+
+
+async def test_a_pull_waits_for_that_of_another_process_and_finds_its_model(store: Store, tiny: Path) -> None:
+    source = Fetched(tiny)
+    there, here = (Pulls(Store(store.root), [source]) for _ in range(2))
+    seen: list[PullProgress] = []
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, there, "gated")
+            await source.half_way.wait()
+            group.start_soon(collect, here, "gated", seen)
+            while not seen:
+                await anyio.lowlevel.checkpoint()
+            source.go_on.set()
+    assert seen == [WAITING, PullProgress("success")]
+    assert source.started == 1
+
+
+async def test_a_pull_that_waits_can_be_left_and_takes_nothing_with_it(store: Store, tiny: Path) -> None:
+    source = Fetched(tiny)
+    there, here = (Pulls(Store(store.root), [source]) for _ in range(2))
+    stayed: list[PullProgress] = []
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, there, "gated", stayed)
+            await source.half_way.wait()
+            async with aclosing(here.pull("gated")) as lines:
+                assert await anext(lines) == WAITING
+            source.go_on.set()
+    assert stayed[-1].status == "success"
+
+
+async def test_a_pull_goes_on_where_another_process_was_killed(store: Store, gated: Gated) -> None:
+    gated.go_on.set()
+    program = (
+        "import sys, pathlib\n"
+        "from agentkit_server.models.names import ModelName\n"
+        "from agentkit_server.models.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).pulling(ModelName.parse('gated')):\n"
+        "    print('held', end='', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(store.root)]
+    with anyio.fail_after(30):
+        async with await anyio.open_process(command) as other:
+            assert other.stdout is not None
+            assert await other.stdout.receive() == b"held"
+            async with aclosing(Pulls(store, [gated]).pull("gated")) as lines:
+                assert await anext(lines) == WAITING
+                other.kill()
+                assert [line.status async for line in lines][-1] == "success"
+    assert gated.started == 1
+
+
+async def test_a_store_without_locks_still_pulls(
+    store: Store, gated: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    (store.root / "locks").write_text("in the way")
+    gated.go_on.set()
+    assert (await collect(Pulls(store, [gated]), "gated"))[-1].status == "success"
+    assert "not waited for" in caplog.text
 
 
 async def test_a_failure_reaches_everyone_and_the_next_pull_tries_again(store: Store, gated: Gated) -> None:

@@ -52,6 +52,12 @@ def test_what_was_asked_for_is_what_is_loaded() -> None:
     assert (spec.use_mmap, spec.n_threads, spec.path) == (False, 3, "a.gguf")
 
 
+@pytest.mark.parametrize("options", [{"num_ctx": 16}, {"num_batch": 1}, {"num_ctx": 4}])
+def test_a_batch_always_holds_a_token_of_every_sequence(options: dict[str, int]) -> None:
+    spec = planned(LONG, **options).spec
+    assert 1 <= spec.n_seq_max <= spec.n_batch
+
+
 def test_settings_reach_the_spec() -> None:
     settings = Settings(kv_cache_type="q8_0", flash_attention="on", num_threads=5)  # pyright: ignore[reportCallIssue]
     spec = planned(LONG, settings=settings).spec

@@ -10,8 +10,10 @@ import anyio
 import pytest
 from support.residency import House, make_model, settle
 
-from agentkit_server.errors import BadRequest, ServerBusy
+from agentkit_server.engine.types import LoadSpec
+from agentkit_server.errors import BadRequest, LoadFailed, ServerBusy
 from agentkit_server.residency.types import Residency
+from agentkit_server.runner.protocol import OnProgress, Runner
 
 pytestmark = pytest.mark.anyio
 
@@ -367,10 +369,50 @@ async def test_ps_tells_size_context_and_when_a_model_leaves(house: House) -> No
     assert timedelta(seconds=200) < left <= timedelta(seconds=300)
 
 
-async def test_a_loading_model_is_not_listed(house: House) -> None:
-    house.launcher.gate = asyncio.Event()
+async def test_ps_tells_how_far_a_load_is(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = build(keep_alive="10m")
+    reported: list[OnProgress] = []
+    launch = house.launcher.launch
+
+    async def observed(spec: LoadSpec, on_progress: OnProgress) -> Runner:
+        reported.append(on_progress)
+        return await launch(spec, on_progress)
+
+    monkeypatch.setattr(house.launcher, "launch", observed)
+    house.launcher.gate = gate = asyncio.Event()
+    request = await house.ask(A, num_ctx=512)
+    assert house.residence.loaded()[0].loading == 0
+    reported[0](0.42)
+    loading = house.residence.loaded()[0]
+    assert (loading.model, loading.loading, loading.context_length, loading.pid) == (A, 0.42, 512, None)
+    assert loading.expires_at is not None
+    assert loading.expires_at > datetime.now().astimezone() + timedelta(minutes=9)
+    gate.set()
+    await request.end()
+    ready = house.residence.loaded()[0]
+    assert ready.loading is None
+    assert loading.size > A.gguf.file_size
+
+
+async def test_a_load_that_fails_leaves_the_list(house: House) -> None:
+    house.launcher.gate = gate = asyncio.Event()
+    house.launcher.fail(LoadFailed("the file is broken"))
     await house.ask(A)
+    assert house.residence.loaded()[0].loading == 0
+    gate.set()
+    await settle()
     assert house.residence.loaded() == []
+
+
+async def test_a_model_that_leaves_once_it_is_loaded_says_so(house: House) -> None:
+    house.launcher.gate = gate = asyncio.Event()
+    request = await house.ask(A)
+    await house.residence.unload(A)
+    assert house.residence.loaded()[0].stopping
+    gate.set()
+    await settle()
+    assert request.holds
+    assert house.residence.loaded()[0].stopping
 
 
 async def test_unload_ends_an_idle_model_at_once(house: House) -> None:

@@ -37,7 +37,7 @@ async def tags(request: Request) -> Response:
 
 @router.get("/api/ps")
 async def ps(request: Request) -> Response:
-    """Every loaded model, the one used last first."""
+    """Every model that is loaded or loading, the one used last first."""
     return native_json({"models": [_loaded(row) for row in backend_of(request).residency.loaded()]})
 
 
@@ -120,6 +120,7 @@ def _loaded(row: Loaded) -> dict[str, Any]:
         "details": details_of(row.model.details),
         "expires_at": rfc3339(row.expires_at or NEVER),
         "context_length": row.context_length,
+        **({} if row.loading is None else {"loading": row.loading}),
         **({"stopping": True} if row.stopping else {}),
         **({"note": row.note} if row.note else {}),
     }

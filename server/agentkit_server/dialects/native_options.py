@@ -18,7 +18,7 @@ THINK_LEVELS = ("high", "medium", "low", "max")
 def run_options(body: RunBody) -> Options:
     """The options of `body`, once the features it asks for are known to be there.
 
-    Raises BadRequest for bad values, NotBuiltYet for `format` and `think`.
+    Raises BadRequest for bad values, NotBuiltYet for `format`, `think` and `_debug_render_only`.
     """
     if isinstance(body.think, str) and body.think not in THINK_LEVELS:
         raise BadRequest(
@@ -27,8 +27,12 @@ def run_options(body: RunBody) -> Options:
         )
     if body.think:
         raise NotBuiltYet("think is not built yet in this version; leave it out", param="think")
-    if body.format:
+    if body.format != "":
         raise NotBuiltYet("format is not built yet in this version; leave it out", param="format")
+    if body.debug_render_only:
+        raise NotBuiltYet(
+            "_debug_render_only is not built yet in this version; leave it out", param="_debug_render_only"
+        )
     return warned_options(body.options)
 
 

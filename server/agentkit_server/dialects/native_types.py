@@ -42,6 +42,7 @@ class RunBody(ModelBody, kw_only=True):
     shift: bool = False
     logprobs: bool = False
     top_logprobs: int = 0
+    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
 
 
 class GenerateBody(RunBody, kw_only=True):
@@ -113,7 +114,7 @@ async def read_as(request: Request, shape: type[Body]) -> Body:
     Raises BadRequest for what is not JSON, and for a wrong type, naming the field.
     """
     body = await read_json(request)
-    known = set(shape.__struct_fields__)
+    known = set(shape.__struct_encode_fields__)
     if unknown := body.keys() - known:
         log.warning("%s: ignoring unknown fields: %s", request.url.path, ", ".join(sorted(unknown)[:20]))
     given = {name: value for name, value in body.items() if value is not None and name in known}

@@ -29,6 +29,7 @@ log = logging.getLogger("agentkit.llama")
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 POOLINGS: dict[int, Pooling] = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 FLASH = {"auto": -1, "off": 0, "on": 1}
@@ -391,6 +392,18 @@ class Context:
     def copy_cells(self, source: int, target: int, length: int) -> None:
         """Let `target` share the first `length` cells of `source`; nothing is computed or moved."""
         lib.llama_memory_seq_cp(self._memory, source, target, 0, -1 if self.whole_only else length)
+
+    def save_state(self, seq: int) -> Bytes:
+        """A copy of everything that `seq` holds, shared cells included."""
+        state = np.empty(lib.llama_state_seq_get_size(self.pointer, seq), np.uint8)
+        address = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        written = lib.llama_state_seq_get_data(self.pointer, address, state.nbytes, seq)
+        return state[:written]
+
+    def restore_state(self, seq: int, state: Bytes) -> bool:
+        """Fill `seq`, which holds nothing, with a saved state. False when the cells for it are lacking."""
+        address = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return lib.llama_state_seq_set_data(self.pointer, address, state.nbytes, seq) > 0
 
     def drop_cells(self, seq: int, start: int = 0) -> bool:
         """Take cells from `start` on away from `seq`. False when the model cannot remove a part."""

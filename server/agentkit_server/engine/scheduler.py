@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 import numpy as np
+import psutil
 
 from agentkit_server.engine.cells import Cells, Ids
-from agentkit_server.engine.llama import Batch, Context
-from agentkit_server.engine.prefix import Cached, PrefixCache, common_prefix
+from agentkit_server.engine.llama import Batch, Bytes, Context
+from agentkit_server.engine.prefix import LEAST_PARKED, Cached, PrefixCache, common_prefix
 from agentkit_server.engine.sequence import IntRow, Sequence
 
 # A prompt waits for another that is being computed when it would save at least this many tokens.
@@ -24,6 +25,8 @@ GROWTH = 32
 # While others decode, a prefill chunk is sized to take about this long, so that streams keep flowing.
 POLITE_NS = 100_000_000
 POLITE_MIN = 16
+# This many cells of cached prefixes disturb nobody.
+FEW_CELLS = 256
 NOTHING = np.empty(0, np.int32)
 
 
@@ -56,6 +59,8 @@ class Scheduler:
         self._free_ids = list(range(spec.n_seq_max - 1, -1, -1))
         self._ns_per_token = 0.0
         self._blocked: Sequence | None = None
+        # Of a parked state, known once one was made.
+        self._cell_bytes = 0
 
     # Admission
 
@@ -95,7 +100,7 @@ class Scheduler:
             n = common_prefix(other.tokens.view[: other.computed], wanted)
             if self._whole_only and n < other.computed:
                 continue
-            if n > length:
+            if n > length or (n == length > 0 and isinstance(best, Cached) and best.parked):
                 best, length = other, n
         return best, length
 
@@ -104,6 +109,9 @@ class Scheduler:
         promised = sum(r.remaining + GROWTH for r in self.running)
         need = len(sequence.tokens) - length + promised
         keep = source.cells[:length] if isinstance(source, Cached) else NOTHING
+        if isinstance(source, Cached) and source.parked:
+            # Its copy comes back whole and is cut then.
+            need += len(source.tokens)
         if need > self.cells.free and self.running and need > self._obtainable(keep):
             return False
         self._take_place(sequence, source, length)
@@ -114,10 +122,14 @@ class Scheduler:
             sequence.cached_tokens = length
         self.tokens_reused += length
         self.running.append(sequence)
+        self._park_bystanders()
         return True
 
     def _take_place(self, sequence: Sequence, source: Cached | Sequence | None, length: int) -> None:
         """Give `sequence` an id and the cells of its prefix."""
+        if isinstance(source, Cached) and source.state is not None:
+            self._bring_back(sequence, source.state, source, length)
+            return
         # A recurrent state moves on with whoever takes it over, so there the entry is copied.
         whole = isinstance(source, Cached) and length == len(source.tokens) and not self._whole_only
         if isinstance(source, Cached) and (whole or not self._spare_id(source)):
@@ -139,6 +151,19 @@ class Scheduler:
         self.cache.remove(source)
         sequence.seq_id = source.seq_id
         sequence.cells = IntRow(source.cells)
+        if length < len(source.tokens):
+            self.trim(sequence, length)
+
+    def _bring_back(self, sequence: Sequence, state: Bytes, source: Cached, length: int) -> None:
+        """Begin with a copy of a parked entry, which stays. Without cells for it, begin with nothing."""
+        self.cache.touch(source)
+        sequence.seq_id = self._new_id()
+        if not self._evict_until(len(source.tokens)):
+            return
+        if not self._context.restore_state(sequence.seq_id, state):
+            self._context.drop_cells(sequence.seq_id)
+            return
+        sequence.cells = IntRow(self.cells.take(len(source.tokens)))
         if length < len(source.tokens):
             self.trim(sequence, length)
 
@@ -178,8 +203,41 @@ class Scheduler:
         return self.cells.free + self.cells_cached - self.cells.only_held_once(keep)
 
     def _evict(self, entry: Cached) -> None:
-        self.cache.remove(entry)
+        """Give up the cells of a resident entry; what they held is parked where memory allows."""
+        state = self._copy_out(entry)
         self._release(entry.seq_id, entry.cells)
+        if state is None:
+            self.cache.remove(entry)
+        else:
+            entry.seq_id, entry.cells, entry.state = -1, NOTHING, state
+
+    def _copy_out(self, entry: Cached) -> Bytes | None:
+        limit = self._context.spec.park_bytes
+        size = len(entry.tokens) * self._cell_bytes
+        if len(entry.tokens) < LEAST_PARKED or size > min(limit, psutil.virtual_memory().available // 4):
+            return None
+        state = self._context.save_state(entry.seq_id)
+        if not state.nbytes:
+            return None
+        self._cell_bytes = state.nbytes // len(entry.tokens)
+        if state.nbytes > limit:
+            return None
+        while self.cache.parked_bytes + state.nbytes > limit:
+            oldest = self.cache.oldest(parked=True)
+            if oldest is None:
+                break
+            self.cache.remove(oldest)
+        return state
+
+    def _park_bystanders(self) -> None:
+        """Cells that nobody computes with slow down everybody who does: once they are the larger part,
+        those that were not used for longest leave."""
+        while True:
+            running = self._held_by_running()
+            oldest = self.cache.oldest()
+            if oldest is None or self.cells.used - running <= max(FEW_CELLS, running):
+                return
+            self._evict(oldest)
 
     def _release(self, seq_id: int, cells: Ids) -> None:
         self._blocked = None
@@ -197,7 +255,12 @@ class Scheduler:
 
     def drop_cache(self) -> None:
         for entry in self.cache.entries:
-            self._evict(entry)
+            self._forget(entry)
+            self.cache.remove(entry)
+
+    def _forget(self, entry: Cached) -> None:
+        if not entry.parked:
+            self._release(entry.seq_id, entry.cells)
 
     def preempt(self) -> bool:
         """Send the youngest running sequence back to the front of the queue; what it had computed is
@@ -287,4 +350,4 @@ class Scheduler:
         tokens = sequence.tokens.view[: sequence.computed].copy()
         entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy())
         for stale in self.cache.add(entry):
-            self._release(stale.seq_id, stale.cells)
+            self._forget(stale)

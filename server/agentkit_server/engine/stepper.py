@@ -51,8 +51,9 @@ class Stepper:
         self._embedder = Embedder(context)
         self._threads = Threads(context.threads, self._use_threads)
         self._out: list[Reply] = []
-        # While a GPU computes, the threads wait for it: that says nothing of other programs.
-        self._watch_threads = context.gpu_layers == 0
+        # While a GPU computes, the threads wait for it: that says nothing of other programs. A number that
+        # somebody chose is kept.
+        self._watch_threads = context.gpu_layers == 0 and context.spec.n_threads == 0
         # Tries that llama_decode may fail for want of cells before its batch is given up.
         self._patience = 2 * context.spec.n_seq_max
         self._slotless = 0
@@ -154,6 +155,7 @@ class Stepper:
             sequences_running=len(s.running),
             sequences_waiting=len(s.waiting),
             sequences_cached=len(s.cache),
+            parked_bytes=s.cache.parked_bytes,
             decode_steps=self._steps,
             tokens_computed=self._tokens_computed,
             tokens_reused=s.tokens_reused,

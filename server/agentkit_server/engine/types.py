@@ -34,6 +34,8 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     main_gpu: int = 0
     cache_type: CacheType = "f16"
     flash_attention: FlashAttention = "auto"
+    park_bytes: int = 512 << 20
+    """Ordinary memory that cached prefixes may take outside the KV cells, as far as it is free."""
     use_mmap: bool = True
     use_extra_bufts: bool = True
     """Repacked weight buffers (AMX among them). Off is the safe retry after a crash at warm-up."""
@@ -260,6 +262,9 @@ class Stats(msgspec.Struct, tag=True, kw_only=True):
     sequences_running: int
     sequences_waiting: int
     sequences_cached: int
+    """Finished sequences that the next prompt may continue, resident and parked."""
+    parked_bytes: int
+    """Memory that parked ones take."""
     decode_steps: int
     tokens_computed: int
     tokens_reused: int

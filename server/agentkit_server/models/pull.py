@@ -1,15 +1,16 @@
 """Pulls: brings models into a store from whichever source their reference names.
 
-Pulls of one model that overlap share one download. A pull ends with the status `success` or raises
-PullFailed, InvalidModelName or StoreError, and leaves nothing half done behind.
+Pulls of one model that overlap share one download, and wait for one of another process. A pull ends with the
+status `success` or raises PullFailed, InvalidModelName or StoreError, and leaves nothing half done behind.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
-from anyio import to_thread
+from anyio import sleep, to_thread
 
 from agentkit_server.errors import PullFailed
 from agentkit_server.models.download import Download
@@ -20,6 +21,11 @@ from agentkit_server.models.sources.source import PullProgress, Source
 from agentkit_server.models.store import Store
 
 __all__ = ["PullProgress", "Pulls"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.25
+"""Seconds between two looks at whether another process is done."""
 
 
 class Pulls:
@@ -57,7 +63,7 @@ class Pulls:
         running = self._running.get(name.key)
         if running is not None and running.open:
             return running
-        download = Download(_to_success(source.pull(reference, name, self._store)))
+        download = Download(_alone(source, reference, name, self._store))
         self._running[name.key] = download
         download.task.add_done_callback(lambda _: self._forget(name.key, download))
         return download
@@ -67,11 +73,31 @@ class Pulls:
             del self._running[key]
 
 
-async def _to_success(lines: AsyncGenerator[PullProgress]) -> AsyncGenerator[PullProgress]:
-    async with aclosing(lines):
-        async for line in lines:
-            yield line
+async def _alone(
+    source: Source, reference: str, name: ModelName, store: Store
+) -> AsyncGenerator[PullProgress]:
+    """The pull of `source`, while no other process pulls the same model: what that one has brought is there
+    already, so that the source has nothing to fetch."""
+    with ExitStack() as held:
+        if not await to_thread.run_sync(_lock, held, store, name):
+            yield PullProgress(f"waiting for another download of {reference}")
+            # No event crosses processes, and a thread that waits for the lock could not be cancelled.
+            while not await to_thread.run_sync(_lock, held, store, name):  # noqa: ASYNC110
+                await sleep(LOOK_AGAIN)
+        async with aclosing(source.pull(reference, name, store)) as lines:
+            async for line in lines:
+                yield line
     yield PullProgress("success")
+
+
+def _lock(held: ExitStack, store: Store, name: ModelName) -> bool:
+    try:
+        held.enter_context(store.pulling(name))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        _log.warning("other downloads of %s are not waited for: %s", name, error)
+    return True
 
 
 def _no_source(reference: str) -> str:

@@ -253,6 +253,18 @@ class Store:
             yield folder
 
     @contextmanager
+    def pulling(self, name: ModelName) -> Generator[None]:
+        """Be the only one, in whatever process, that fetches `name`; ends with the process too.
+
+        Raises BlockingIOError when another is at it, OSError when the store's disk has no locks.
+        """
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        # Left in place: whoever waits for a file that is removed waits beside the next one's lock.
+        with locked(folder / Digest.of(name.key.encode()).short, wait=False):
+            yield
+
+    @contextmanager
     def blob_writer(self) -> Generator[BlobWriter]:
         """A new blob; what is not committed at the end of the block is gone."""
         with _disk(), self._blobs.writer() as writer:

@@ -170,6 +170,8 @@ def _planned(model: Model, options: LoadOptions, settings: Settings, n_ctx: int,
     if model.gguf.pooling is not None:
         # Non-causal attention sees an input whole, so it must fit one batch.
         spec = msgspec.structs.replace(spec, embedding=True, n_batch=n_ctx)
+    # llama.cpp aborts the process when a batch could not hold one token of every sequence.
+    spec = msgspec.structs.replace(spec, n_seq_max=min(spec.n_seq_max, spec.n_batch))
     return Plan(spec, estimate(model, spec))
 
 

@@ -106,9 +106,9 @@ class Residence:
         return True
 
     def loaded(self) -> list[Loaded]:
-        """One row for each model in memory, the one used last first."""
+        """One row for each model in memory or on its way there, the one used last first."""
         tenants = sorted(self._tenants.values(), key=lambda tenant: tenant.used_at, reverse=True)
-        return [self._row(tenant, tenant.runner) for tenant in tenants if tenant.runner is not None]
+        return [self._row(tenant) for tenant in tenants]
 
     async def close(self) -> None:
         """End every load and every runner, and refuse whoever waits or comes. Idempotent."""
@@ -277,7 +277,7 @@ class Residence:
         notes = unexpected(waiter.model, waiter.options, self._settings, plan)
         if notes:
             log.warning("%s: %s", waiter.model.name, notes)
-        tenant = Tenant(waiter.model, plan, self._keep_alive, note=notes)
+        tenant = Tenant(waiter.model, plan, self._keep_alive, note=notes, used_at=self._clock.now())
         self._tenants[tenant.key] = tenant
         tenant.task = self._spawn(self._bring_in(tenant, waiter.options))
 
@@ -299,7 +299,7 @@ class Residence:
 
     async def _loaded_runner(self, tenant: Tenant) -> tuple[Runner, str]:
         try:
-            return await self._load.run(tenant.plan.spec, lambda done: self._report(tenant.key, done))
+            return await self._load.run(tenant.plan.spec, lambda done: self._report(tenant, done))
         except LoadFailed as error:
             idle = [other for other in self._tenants.values() if other.state is State.READY and other.idle]
             if not (idle and is_memory(error)):
@@ -308,10 +308,11 @@ class Residence:
         for other in idle:
             self._dismiss(other, Reason.ROOM)
         await asyncio.gather(*(asyncio.shield(other.closing) for other in idle if other.closing))
-        return await self._load.run(tenant.plan.spec, lambda done: self._report(tenant.key, done))
+        return await self._load.run(tenant.plan.spec, lambda done: self._report(tenant, done))
 
-    def _report(self, key: Key, fraction: float) -> None:
-        for waiter in self._queues.get(key, ()):
+    def _report(self, tenant: Tenant, fraction: float) -> None:
+        tenant.progress = fraction
+        for waiter in self._queues.get(tenant.key, ()):
             if waiter.on_progress is not None:
                 waiter.on_progress(fraction)
 
@@ -374,18 +375,21 @@ class Residence:
 
     # --- the rest -----------------------------------------------------------------------------------
 
-    def _row(self, tenant: Tenant, runner: Runner) -> Loaded:
-        now, facts, estimate = self._clock.now(), runner.facts, tenant.plan.estimate
+    def _row(self, tenant: Tenant) -> Loaded:
+        now, estimate, runner = self._clock.now(), tenant.plan.estimate, tenant.runner
+        facts = None if runner is None else runner.facts
+        weights = estimate.weights if facts is None else facts.weights_bytes
         left = None if tenant.keep_alive is None else timedelta(seconds=tenant.expires_at(now) - now)
         return Loaded(
             model=tenant.model,
-            size=facts.weights_bytes + estimate.total - estimate.weights - estimate.process,
-            size_vram=facts.gpu_bytes,
-            context_length=facts.n_ctx,
+            size=weights + estimate.total - estimate.weights - estimate.process,
+            size_vram=0 if facts is None else facts.gpu_bytes,
+            context_length=tenant.plan.spec.n_ctx if facts is None else facts.n_ctx,
             expires_at=None if left is None else datetime.now().astimezone() + left,
-            stopping=tenant.leaving,
+            stopping=tenant.leaving or tenant.leaves_after,
             note=tenant.note,
-            pid=runner.pid,
+            pid=None if runner is None else runner.pid,
+            loading=tenant.progress if runner is None else None,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

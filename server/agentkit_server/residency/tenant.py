@@ -73,6 +73,8 @@ class Tenant:
     keep_alive: KeepAlive
     state: State = State.LOADING
     runner: Runner | None = None
+    progress: float = 0.0
+    """How much of its load is done, 0.0 to 1.0."""
     note: str = ""
     leases: int = 0
     used_at: float = 0.0
@@ -110,7 +112,7 @@ class Tenant:
 
     def expires_at(self, now: float) -> float:
         """When it would leave if nobody used it from now on; infinity for a model kept for ever."""
-        begin = self.used_at if self.idle else now
+        begin = self.used_at if self.idle and self.state is not State.LOADING else now
         return math.inf if self.keep_alive is None else begin + self.keep_alive
 
     def eviction_order(self, now: float) -> tuple[bool, float, float]:

@@ -39,7 +39,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A row of `ps`. Sizes in bytes."""
+    """A row of `ps`. Sizes in bytes; those of a model that is still loading are estimates."""
 
     model: Model
     size: int
@@ -51,6 +51,8 @@ class Loaded:
     note: str
     """What was unusual about the load, for example the retry without repacked buffers. "" = nothing."""
     pid: int | None
+    loading: float | None = None
+    """How much of a load is done, 0.0 to 1.0. None = it is ready."""
 
 
 class Residency(Protocol):
@@ -75,7 +77,9 @@ class Residency(Protocol):
         """Unload once idle; running requests finish first. False when it was not loaded."""
         ...
 
-    def loaded(self) -> list[Loaded]: ...
+    def loaded(self) -> list[Loaded]:
+        """Models in memory and on their way into it."""
+        ...
 
     async def close(self) -> None:
         """Unload everything, now."""

@@ -154,6 +154,7 @@ class Scripted:
             sequences_running=self._running,
             sequences_waiting=0,
             sequences_cached=len(self._past),
+            parked_bytes=0,
             decode_steps=self._emitted,
             tokens_computed=self._computed,
             tokens_reused=self._reused,

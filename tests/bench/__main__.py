@@ -1,0 +1,138 @@
+"""`just bench`: our server beside a bare llama_decode loop and, when it can be found, llama-server.
+
+Same GGUF, threads, cells, batch and prompts; greedy everywhere; rounds go A B C, C B A, … so that a
+machine that slows down slows down all of them. Nothing here is asserted: it is for reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.bench import contenders, prompts, report
+from tests.bench.bare import Vocabulary
+from tests.bench.contenders import Agentkit, Contender, Setup
+from tests.bench.report import Metric, Results
+
+IDLE_S = 5
+IDLE = Metric("CPU while idle", "cores", more_is_better=False, compared=False)
+PREFILL = Metric("prefill", "tokens/s", more_is_better=True)
+COLD = Metric("first token, cold", "s", more_is_better=False)
+SHARED = Metric("first token, shared prefix", "s", more_is_better=False)
+
+SHARED_OF_COLD = Metric("shared prefix, part of cold", "", more_is_better=False, compared=False)
+
+
+def decode_metric(streams: int) -> Metric:
+    return Metric(f"decode, {streams} stream{'s' * (streams > 1)}", "tokens/s", more_is_better=True)
+
+
+def scaling_metric(streams: int) -> Metric:
+    return Metric(f"{streams} streams, times the first row", "", more_is_better=True, compared=False)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="just bench", description=__doc__)
+    parser.add_argument("--peer", help="llama-server (default: the one on PATH, if any)")
+    parser.add_argument("--peer-arg", action="append", default=[], help="one more argument for llama-server")
+    parser.add_argument("--model", default="smollm2", help="model name, pulled when missing")
+    parser.add_argument("--gguf", help="its file (default: asked of the server)")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
+    parser.add_argument("--context", type=int, default=2048, help="tokens a stream")
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--predict", type=int, default=128, help="tokens to decode a stream")
+    parser.add_argument("--prefix", type=int, default=2000, help="tokens of the shared prefix")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the JSON file")
+    return parser.parse_args()
+
+
+def model_file(server: Agentkit, model: str) -> str:
+    """The GGUF behind a model name, from the server itself; the model is pulled when it is missing."""
+    base = f"http://127.0.0.1:{server.port}"
+    if httpx.post(f"{base}/api/show", json={"model": model}).status_code == 404:
+        print(f"pulling {model}", flush=True)
+        pulled = httpx.post(f"{base}/api/pull", json={"model": model, "stream": False}, timeout=None)
+        pulled.raise_for_status()
+    shown = httpx.post(f"{base}/api/show", json={"model": model}).raise_for_status().json()
+    found = re.search(r"^FROM (/.+)$", shown.get("modelfile", ""), flags=re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"bench: the server does not say which file {model!r} is; give it with --gguf")
+    return found.group(1)
+
+
+def measure(
+    results: Results, contender: Contender, vocabulary: Vocabulary, options: argparse.Namespace, round_: int
+) -> None:
+    """One round of one contender. Every contender gets the same prompts in a round, other rounds others."""
+    rates: list[float] = []
+    for streams in options.streams:
+        texts = prompts.stories(1 + 100 * round_, streams)
+        rates.append(contender.decode(texts, options.predict))
+        results.add(decode_metric(streams), contender.name, rates[-1])
+    for streams, rate in list(zip(options.streams, rates, strict=True))[1:]:
+        results.add(scaling_metric(streams), contender.name, rate / rates[0])
+    prefix = prompts.filler(1 + round_, options.prefix, vocabulary.count)
+    cold, *shared = contender.first_token(prefix, prompts.ENDINGS)
+    results.add(PREFILL, contender.name, vocabulary.count(prefix + prompts.ENDINGS[0]) / cold)
+    results.add(COLD, contender.name, cold)
+    # The worst of several: a cache that misses now and then must not hide behind its median.
+    results.add(SHARED, contender.name, max(shared))
+    results.add(SHARED_OF_COLD, contender.name, max(shared) / cold)
+
+
+def measure_idle(results: Results, contender: Contender) -> None:
+    before = contender.cpu_seconds()
+    if before is None:
+        return
+    time.sleep(IDLE_S)
+    results.add(IDLE, contender.name, ((contender.cpu_seconds() or 0) - before) / IDLE_S)
+
+
+def main() -> None:
+    options = arguments()
+    # Ends the servers too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    peer = options.peer or shutil.which("llama-server")
+    streams = max(options.streams)
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(contenders.agentkit_server(streams))
+        gguf = options.gguf or model_file(ours, options.model)
+        setup = Setup(options.model, gguf, options.threads, options.context, streams, options.batch)
+        ours.setup = setup
+        rivals: list[Contender] = [ours, stack.enter_context(contenders.bare_loop(setup))]
+        if peer:
+            rivals.append(stack.enter_context(contenders.llama_server(peer, setup, options.peer_arg)))
+        else:
+            print("no llama-server on PATH and no --peer: measuring without it")
+        vocabulary = Vocabulary(gguf)
+        for rival in rivals:
+            rival.decode(prompts.stories(0, 1), 16)
+        results = Results()
+        for round_ in range(options.rounds):
+            for rival in rivals if round_ % 2 == 0 else reversed(rivals):
+                measure(results, rival, vocabulary, options, round_)
+            print(f"round {round_ + 1} of {options.rounds}", flush=True)
+        for rival in rivals:
+            measure_idle(results, rival)
+
+    names, commands = [rival.name for rival in rivals], {rival.name: rival.command for rival in rivals}
+    facts = json.loads(json.dumps({"options": vars(options), "commands": commands}, default=str))
+    path = report.write(results, facts, options.out)
+    report.show(results, names, commands)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
