@@ -8,9 +8,10 @@ import pytest
 from support.residency import make_gguf, make_model
 
 from agentkit_server.errors import BadRequest
+from agentkit_server.machine import Memory
 from agentkit_server.models.model import Model
 from agentkit_server.residency.context import Plan, is_recurrent, plan, suits
-from agentkit_server.residency.memory import GIB, Memory
+from agentkit_server.residency.memory import GIB
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.settings import Settings
 

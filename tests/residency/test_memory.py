@@ -11,12 +11,12 @@ import pytest
 from support.residency import make_gguf, make_model
 
 from agentkit_server.engine.types import CacheType, FlashAttention, LoadSpec
+from agentkit_server.machine import cores, probe
 from agentkit_server.residency.memory import (
     GIB,
     MIB,
     estimate,
     kv_bytes,
-    probe,
     recurrent_bytes,
     size,
     weights_bytes,
@@ -137,3 +137,13 @@ def test_inside_a_container_the_mount_itself_is_our_group(
     write("sys/fs/cgroup/memory.max", "70000\n")
     write("sys/fs/cgroup/memory.current", "90000\n")
     assert (probe(tmp_path).available, probe(tmp_path).capacity) == (0, 70000)
+
+
+def test_cores_are_no_more_than_the_processor_quota_of_the_container(
+    tmp_path: Path, write: Callable[[str, str], None]
+) -> None:
+    everything = cores(tmp_path)
+    write("sys/fs/cgroup/cpu.max", "150000 100000\n")
+    assert cores(tmp_path) == 1
+    write("sys/fs/cgroup/cpu.max", "max 100000\n")
+    assert cores(tmp_path) == everything

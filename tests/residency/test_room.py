@@ -9,7 +9,8 @@ import pytest
 from support.residency import House, make_model, settle
 
 from agentkit_server.errors import BadRequest, InsufficientMemory
-from agentkit_server.residency.memory import GIB, MIB, Memory
+from agentkit_server.machine import Memory
+from agentkit_server.residency.memory import GIB, MIB
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ import pytest
 from support.residency import House, Request, make_model, settle
 
 from agentkit_server.errors import LoadFailed, RunnerCrashed
-from agentkit_server.residency.memory import GIB, Memory
+from agentkit_server.machine import Memory
+from agentkit_server.residency.memory import GIB
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import anyio
 
+from agentkit_server.machine import Memory
 from agentkit_server.models.model import Details, GGUFInfo, Model
 from agentkit_server.models.names import ModelName
-from agentkit_server.residency.memory import GIB, MIB, Memory
+from agentkit_server.residency.memory import GIB, MIB
 from agentkit_server.residency.residency import Residence
 from agentkit_server.residency.types import Lease, LoadOptions
 from agentkit_server.runner.scripted import ScriptedLauncher, ScriptedModel

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
-from agentkit_server.engine.threads import cores
 from agentkit_server.engine.types import LoadSpec, ModelFacts, Pooling, Sampling
+from agentkit_server.machine import cores
 
 log = logging.getLogger("agentkit.llama")
 

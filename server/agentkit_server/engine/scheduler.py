@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 import numpy as np
-import psutil
 
 from agentkit_server.engine.cells import Cells, Ids
 from agentkit_server.engine.llama import Batch, Bytes, Context
 from agentkit_server.engine.prefix import LEAST_PARKED, Cached, PrefixCache, common_prefix
 from agentkit_server.engine.sequence import IntRow, Sequence
+from agentkit_server.machine import probe
 
 # A prompt waits for another that is being computed when it would save at least this many tokens.
 WORTH_WAITING = 32
@@ -214,7 +214,7 @@ class Scheduler:
     def _copy_out(self, entry: Cached) -> Bytes | None:
         limit = self._context.spec.park_bytes
         size = len(entry.tokens) * self._cell_bytes
-        if len(entry.tokens) < LEAST_PARKED or size > min(limit, psutil.virtual_memory().available // 4):
+        if len(entry.tokens) < LEAST_PARKED or size > min(limit, probe().available // 4):
             return None
         state = self._context.save_state(entry.seq_id)
         if not state.nbytes:

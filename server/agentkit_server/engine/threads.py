@@ -9,11 +9,7 @@ they ask for, try fewer and keep what is faster.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-
-import psutil
 
 WINDOW_NS = 300_000_000
 """Of computing; judged as a whole."""
@@ -23,24 +19,6 @@ CROWDED = 0.85
 """Below this share of the asked-for processor time it is worth trying fewer threads."""
 FIRST_HOLD_NS = 1_000_000_000
 LONGEST_HOLD_NS = 8_000_000_000
-
-
-def cores() -> int:
-    """Cores that this process may use: physical ones, by affinity, and by a container's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed, _quota(Path("/sys/fs/cgroup"))))
-
-
-def _quota(folder: Path) -> int:
-    """Whole cores of a cgroup's processor quota (v2, then v1); very many when there is none."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        files = [folder / name for name in names]
-        if not all(file.exists() for file in files):
-            continue
-        words = " ".join(file.read_text() for file in files).split()
-        if len(words) == 2 and words[0] not in ("max", "-1"):
-            return max(1, int(words[0]) // max(1, int(words[1])))
-    return 1 << 16
 
 
 class Threads:

@@ -9,8 +9,9 @@ import msgspec
 
 from agentkit_server.engine.types import LoadSpec
 from agentkit_server.errors import BadRequest
+from agentkit_server.machine import Memory
 from agentkit_server.models.model import GGUFInfo, Model
-from agentkit_server.residency.memory import GIB, Estimate, Memory, estimate
+from agentkit_server.residency.memory import GIB, Estimate, estimate
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.settings import Settings
 

@@ -1,17 +1,14 @@
-"""What a model needs and what is free, in bytes, before anything is loaded.
+"""What a model needs, in bytes, before anything is loaded.
 
 The estimate comes from GGUF metadata alone and is meant to be a little high; its parts stay apart so
-that an error can show them. Free memory is what the system and every cgroup above us leave.
+that an error can show them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from agentkit_server.engine.types import CacheType, LoadSpec
 from agentkit_server.models.model import GGUFInfo, Model
@@ -21,18 +18,6 @@ MIB = 1 << 20
 BYTES_PER_ELEMENT: Mapping[CacheType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 # An interpreter with numpy, the native libraries and the tokenizer's tables.
 PROCESS_BYTES = 96 * MIB
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a machine has right now. `capacity` is what it would have with nothing else running."""
-
-    available: int
-    capacity: int
-    vram_total: int = 0
-
-
-Probe = Callable[[], Memory]
 
 
 @dataclass(frozen=True)
@@ -117,71 +102,3 @@ def _number(gguf: GGUFInfo, key: str) -> int:
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = max(value, default=0)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return int(value) if isinstance(value, int) and value > 0 else 0
-
-
-# --- what is free -----------------------------------------------------------------------------------
-
-
-def probe(root: Path = Path("/")) -> Memory:
-    """Ask the system. `root` is where /proc and /sys are."""
-    system = psutil.virtual_memory()
-    limits = [*_cgroup_v2(root), *_cgroup_v1(root)]
-    return Memory(
-        available=min([system.available, *(max(limit - used, 0) for limit, used in limits)]),
-        capacity=min([system.total, *(limit for limit, _ in limits)]),
-    )
-
-
-def _cgroup_v2(root: Path) -> list[tuple[int, int]]:
-    """(limit, used) of our group and every group above it that has a limit."""
-    return [
-        (limit, max(used - _stat(folder, "inactive_file"), 0))
-        for folder in _folders(root, "sys/fs/cgroup", "")
-        if (limit := _count(folder / "memory.max")) is not None
-        and (used := _count(folder / "memory.current")) is not None
-    ]
-
-
-def _cgroup_v1(root: Path) -> list[tuple[int, int]]:
-    return [
-        (limit, max(used - _stat(folder, "total_inactive_file"), 0))
-        for folder in _folders(root, "sys/fs/cgroup/memory", "memory")
-        if (limit := _count(folder / "memory.limit_in_bytes")) is not None
-        and (used := _count(folder / "memory.usage_in_bytes")) is not None
-    ]
-
-
-def _folders(root: Path, mount: str, controller: str) -> list[Path]:
-    """Our group's folder of `controller` and its parents. Inside a container the path of the host may
-    not exist: then the mount itself is our group."""
-    top = root / mount
-    own = ""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, names, path = line.split(":", 2)
-        if controller in names.split(","):
-            own = path.strip("/")
-    folder = top / own
-    above = [folder, *folder.parents] if own else [top]
-    return [candidate for candidate in above if candidate == top or candidate.is_relative_to(top)]
-
-
-def _count(path: Path) -> int | None:
-    """A number in a file; None when there is none or it means "no limit"."""
-    text = _read(path).strip()
-    # cgroup v1 writes "no limit" as the largest multiple of a page.
-    return int(text) if text.isdigit() and int(text) < 1 << 62 else None
-
-
-def _stat(folder: Path, key: str) -> int:
-    for line in _read(folder / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == key and value.strip().isdigit():
-            return int(value)
-    return 0
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, ServerBusy
+from agentkit_server.machine import Probe, probe
 from agentkit_server.models.model import Model
 from agentkit_server.residency.clock import Clock, LoopClock
 from agentkit_server.residency.context import Plan, unexpected, validate
 from agentkit_server.residency.keep_alive import parse_duration, parse_keep_alive
 from agentkit_server.residency.loading import Load, is_memory
-from agentkit_server.residency.memory import Probe, probe
 from agentkit_server.residency.room import Room, check_possible
 from agentkit_server.residency.tenant import KeptFor, Key, Reason, State, Tenant, Waiter, key_of
 from agentkit_server.residency.types import Lease, Loaded, LoadOptions

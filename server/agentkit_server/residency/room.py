@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentkit_server.errors import BadRequest, InsufficientMemory
+from agentkit_server.machine import Memory
 from agentkit_server.models.model import Model
 from agentkit_server.residency.context import Plan, fits_without_context, plan, shrunk
-from agentkit_server.residency.memory import Memory, size
+from agentkit_server.residency.memory import size
 from agentkit_server.residency.tenant import State, Tenant
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.settings import Settings
