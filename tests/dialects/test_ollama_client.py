@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import anyio
 import ollama
 import pytest
@@ -14,8 +16,10 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-async def client(live_server: str) -> ollama.AsyncClient:
-    return ollama.AsyncClient(host=live_server)
+async def client(live_server: str) -> AsyncIterator[ollama.AsyncClient]:
+    client = ollama.AsyncClient(host=live_server)
+    yield client
+    await client.close()
 
 
 async def test_it_chats(client: ollama.AsyncClient) -> None:

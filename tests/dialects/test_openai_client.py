@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 from openai import AsyncOpenAI, BadRequestError, InternalServerError, NotFoundError
@@ -15,8 +17,9 @@ MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-def openai(live_server: str) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{live_server}/v1", api_key="unused", max_retries=0)
+async def openai(live_server: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{live_server}/v1", api_key="unused", max_retries=0) as client:
+        yield client
 
 
 async def test_chat(openai: AsyncOpenAI, launcher: ScriptedLauncher) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mmap
 import os
 from collections import deque
 from collections.abc import Callable
@@ -394,8 +395,12 @@ class Context:
         lib.llama_memory_seq_cp(self._memory, source, target, 0, -1 if self.whole_only else length)
 
     def save_state(self, seq: int) -> Bytes:
-        """A copy of everything that `seq` holds, shared cells included."""
-        state = np.empty(lib.llama_state_seq_get_size(self.pointer, seq), np.uint8)
+        """A copy of everything that `seq` holds, shared cells included.
+
+        In pages of its own: malloc would keep the megabytes of a freed copy for itself.
+        """
+        pages = mmap.mmap(-1, max(1, lib.llama_state_seq_get_size(self.pointer, seq)))
+        state = np.frombuffer(pages, np.uint8)
         address = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         written = lib.llama_state_seq_get_data(self.pointer, address, state.nbytes, seq)
         return state[:written]
