@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import openai
 import psutil
 import pytest
 from fastapi import FastAPI
+from support.listening import listening
 from support.smollm2 import gguf_path
 
 from agentkit_server.app import create_app
@@ -26,7 +26,6 @@ from agentkit_server.engine.types import Stats
 from agentkit_server.models.store import Store
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.runner.process import ProcessLauncher
-from agentkit_server.serve import Server
 from agentkit_server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -52,17 +51,8 @@ def app(tmp_path: Path, smollm2: Path) -> FastAPI:
 
 @pytest.fixture
 async def url(app: FastAPI) -> AsyncIterator[str]:
-    server = Server(app)
-    listening = anyio.Event()
-    server.ready = listening.set
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
-            with anyio.fail_after(30):
-                await listening.wait()
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server.stop()
+    async with listening(app) as url:
+        yield url
 
 
 @pytest.fixture

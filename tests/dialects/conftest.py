@@ -3,20 +3,18 @@ disconnects have to be real."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from support.listening import listening
 from support.tiny_gguf import CHATML, write_tiny_gguf
 
 from agentkit_server.app import create_app
 from agentkit_server.models.store import Store
 from agentkit_server.runner.scripted import ScriptedLauncher, ScriptedModel
-from agentkit_server.serve import Server
 from agentkit_server.settings import Settings
 
 EMBEDDER = ScriptedModel(pooling="mean")
@@ -67,14 +65,5 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def live_server(app: FastAPI) -> AsyncIterator[str]:
     """The URL of the app on a real port, served on the test's own event loop."""
-    server = Server(app)
-    listening = anyio.Event()
-    server.ready = listening.set
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
-            with anyio.fail_after(10):
-                await listening.wait()
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server.stop()
+    async with listening(app) as url:
+        yield url
