@@ -165,7 +165,15 @@ class _Rendering:
 
 async def _render_in_time(source: str, values: Mapping[str, Any]) -> str:
     rendering = _Rendering(source, values)
-    timer = asyncio.get_running_loop().call_later(RENDER_SECONDS, rendering.stop)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Again until it has ended: an exception thrown into a finaliser is swallowed there.
+        nonlocal timer
+        rendering.stop()
+        timer = loop.call_later(0.1, stop)
+
+    timer = loop.call_later(RENDER_SECONDS, stop)
     try:
         return await to_thread.run_sync(rendering.run)
     finally:
