@@ -7,6 +7,8 @@
     │   ├── InvalidGGUF                 400 invalid_gguf
     │   ├── InvalidDigest               400 invalid_digest
     │   ├── MissingCapability           400 missing_capability
+    │   ├── InvalidGrammar              400 invalid_grammar
+    │   ├── SchemaRefused               400 schema_refused   (carries problems)
     │   └── PromptTooLong               400 context_length_exceeded
     ├── Unauthorized                    401 invalid_api_key
     ├── Forbidden                       403 forbidden
@@ -21,6 +23,7 @@
     ├── RunnerDied                      500 runner_died
     ├── StoreError                      500 store_error
     │   └── PullFailed                  500 pull_failed
+    ├── ConstraintFailed                500 constraint_failed
     ├── NotBuiltYet                     501 not_implemented
     ├── BindRefused                     500 bind_refused   (at start only)
     └── ServerBusy                      503 server_busy   (carries retry_after)
@@ -31,6 +34,8 @@ happened, the value by `!r`, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -81,6 +86,39 @@ class MissingCapability(BadRequest):
     """The model cannot do what was asked, for example chat on an embedding model."""
 
     code = "missing_capability"
+
+
+class InvalidGrammar(BadRequest):
+    """A grammar or regex that cannot be compiled, or not within the bounds set for it."""
+
+    code = "invalid_grammar"
+
+
+@dataclass(frozen=True)
+class SchemaProblem:
+    """One place of a JSON Schema that cannot be enforced as it stands."""
+
+    pointer: str
+    """JSON pointer into the schema, "" = its root."""
+    keyword: str
+    reason: str
+    rewrite: str
+    """What to write in its place; "" when nothing equivalent exists."""
+
+    def __str__(self) -> str:
+        hint = f"; {self.rewrite}" if self.rewrite else ""
+        return f"{self.pointer or '/'}: {self.keyword}: {self.reason}{hint}"
+
+
+class SchemaRefused(BadRequest):
+    """A JSON Schema that cannot be enforced; the message lists every problem."""
+
+    code = "schema_refused"
+
+    def __init__(self, problems: Sequence[SchemaProblem], *, param: str | None = None) -> None:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        super().__init__(f"the JSON schema cannot be enforced:\n{listed}", param=param)
+        self.problems = tuple(problems)
 
 
 class PromptTooLong(BadRequest):
@@ -188,6 +226,12 @@ class PullFailed(StoreError):
     """A model could not be fetched from its source."""
 
     code = "pull_failed"
+
+
+class ConstraintFailed(AgentkitError):
+    """The model's answer was not valid for what was asked, however often it was tried again."""
+
+    code = "constraint_failed"
 
 
 class NotBuiltYet(AgentkitError):

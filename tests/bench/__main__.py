@@ -19,9 +19,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.bench import contenders, prompts, report
+from tests.bench import contenders, cost, prompts, report, schemas
 from tests.bench.bare import Vocabulary
-from tests.bench.contenders import Agentkit, Contender, Setup
+from tests.bench.contenders import Agentkit, Contender, Server, Setup
 from tests.bench.report import Metric, Results
 
 IDLE_S = 5
@@ -29,6 +29,11 @@ IDLE = Metric("CPU while idle", "cores", more_is_better=False, compared=False)
 PREFILL = Metric("prefill", "tokens/s", more_is_better=True)
 COLD = Metric("first token, cold", "s", more_is_better=False)
 SHARED = Metric("first token, shared prefix", "s", more_is_better=False)
+
+RECORD = Metric("object of 20 fields", "tokens/s", more_is_better=True)
+RECORD_SECONDS = Metric("object of 20 fields, whole", "s", more_is_better=False)
+RECORD_OF_FREE = Metric("object of 20 fields, times free text", "", more_is_better=True, compared=False)
+LONGEST_RECORD = 500
 
 SHARED_OF_COLD = Metric("shared prefix, part of cold", "", more_is_better=False, compared=False)
 
@@ -54,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--predict", type=int, default=128, help="tokens to decode a stream")
     parser.add_argument("--prefix", type=int, default=2000, help="tokens of the shared prefix")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["speed", "structured", "cost"], help="one part of three")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the JSON file")
     return parser.parse_args()
 
@@ -92,6 +98,19 @@ def measure(
     results.add(SHARED_OF_COLD, contender.name, max(shared) / cold)
 
 
+def measure_structured(results: Results, server: Server) -> None:
+    """One object, and as many tokens of free text right after it."""
+    for prompt in (schemas.RECORD_PROMPT, schemas.FREE_PROMPT):
+        server.answer(prompt, None, 1)
+    record = server.answer(schemas.RECORD_PROMPT, schemas.RECORD, LONGEST_RECORD)
+    if set(json.loads(record.text)) != set(schemas.RECORD["required"]):
+        raise SystemExit(f"bench: {server.name} left fields out: {record.text!r}")
+    free = server.answer(schemas.FREE_PROMPT, None, record.tokens)
+    results.add(RECORD, server.name, record.rate)
+    results.add(RECORD_SECONDS, server.name, record.seconds)
+    results.add(RECORD_OF_FREE, server.name, record.rate / free.rate)
+
+
 def measure_idle(results: Results, contender: Contender) -> None:
     before = contender.cpu_seconds()
     if before is None:
@@ -102,6 +121,15 @@ def measure_idle(results: Results, contender: Contender) -> None:
 
 def main() -> None:
     options = arguments()
+    gguf = options.gguf if options.only == "cost" else compare(options)
+    if gguf is None:
+        raise SystemExit("bench: --only cost starts no server to ask for the file; give it with --gguf")
+    if options.only in (None, "cost"):
+        cost.show(cost.measured(gguf, options.rounds))
+
+
+def compare(options: argparse.Namespace) -> str:
+    """Measure, show and write what the servers do; returns the model's file."""
     # Ends the servers too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     peer = options.peer or shutil.which("llama-server")
@@ -122,9 +150,12 @@ def main() -> None:
         results = Results()
         for round_ in range(options.rounds):
             for rival in rivals if round_ % 2 == 0 else reversed(rivals):
-                measure(results, rival, vocabulary, options, round_)
+                if options.only in (None, "speed"):
+                    measure(results, rival, vocabulary, options, round_)
+                if options.only in (None, "structured") and isinstance(rival, Server):
+                    measure_structured(results, rival)
             print(f"round {round_ + 1} of {options.rounds}", flush=True)
-        for rival in rivals:
+        for rival in rivals if options.only in (None, "speed") else ():
             measure_idle(results, rival)
 
     names, commands = [rival.name for rival in rivals], {rival.name: rival.command for rival in rivals}
@@ -132,6 +163,7 @@ def main() -> None:
     path = report.write(results, facts, options.out)
     report.show(results, names, commands)
     print(path)
+    return gguf
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import psutil
 
 from tests.bench import client
 from tests.bench.client import Stream
+from tests.bench.schemas import Schema
 
 START_TIMEOUT_S = 120
 
@@ -41,6 +42,19 @@ class Setup:
     @property
     def cells(self) -> int:
         return self.context * self.streams
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One whole answer, and the seconds from the request to its last line."""
+
+    text: str
+    tokens: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
 
 
 class Contender(Protocol):
@@ -113,6 +127,22 @@ class Server:
             raise SystemExit(f"bench: {self.name} ended a stream after {min(counts)} of {n_predict} tokens")
         return client.rate([self._texts(stream) for stream in streams], counts)
 
+    def structured_body(self, prompt: str, schema: Schema, n_predict: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def answer(self, prompt: str, schema: Schema | None, n_predict: int) -> Answer:
+        """One greedy answer to a prompt that was just computed: free text, or JSON that `schema` allows."""
+        if schema is None:
+            body = self.body(prompt, n_predict)
+        else:
+            body = self.structured_body(prompt, schema, n_predict)
+        stream = client.post(self.port, self.path, body)
+        seconds = stream.arrivals[-1] - stream.asked
+        return Answer(self.text(stream), self.token_count(stream.objects[-1]), seconds)
+
+    def text(self, stream: Stream) -> str:
+        return "".join(line.get("response") or line.get("content") or "" for line in stream.objects)
+
     def _texts(self, stream: Stream) -> list[float]:
         """Arrival times of the lines that carry text."""
         pairs = zip(stream.arrivals, stream.objects, strict=True)
@@ -149,6 +179,9 @@ class Agentkit(Server):
         }
         return {"model": self.setup.model, "prompt": prompt, "raw": True, "options": options}
 
+    def structured_body(self, prompt: str, schema: Schema, n_predict: int) -> dict[str, Any]:
+        return {**self.body(prompt, n_predict), "format": schema}
+
     def token_count(self, last: dict[str, Any]) -> int:
         return last["eval_count"]
 
@@ -170,6 +203,9 @@ class LlamaServer(Server):
             "cache_prompt": True,
             "stream": True,
         }
+
+    def structured_body(self, prompt: str, schema: Schema, n_predict: int) -> dict[str, Any]:
+        return {**self.body(prompt, n_predict), "json_schema": schema, "ignore_eos": False}
 
     def token_count(self, last: dict[str, Any]) -> int:
         return last["tokens_predicted"]

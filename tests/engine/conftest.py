@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.smollm2 import gguf_path
 
+from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Context
 from agentkit_server.engine.stepper import Stepper
 from agentkit_server.engine.types import (
@@ -57,11 +58,12 @@ class Answer:
 class Engine:
     """A stepper in a thread; `submit` returns at once, `collect` waits for what was submitted."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, grammars: Grammars | None = None) -> None:
         self.context = context
+        self.grammars = grammars or Grammars(context.vocabulary)
         self.log: list[Reply] = []
         self._replies: SimpleQueue[Reply] = SimpleQueue()
-        self._stepper = Stepper(context, self._emit)
+        self._stepper = Stepper(context, self.grammars, self._emit)
         self._thread = threading.Thread(target=self._stepper.run)
         self._next_id = 0
         self._failed: dict[int, Failed] = {}
@@ -157,10 +159,17 @@ def shared_context(gguf: Path) -> Iterator[Context]:
     context.free()
 
 
+@pytest.fixture(scope="session")
+def shared_grammars(shared_context: Context) -> Iterator[Grammars]:
+    grammars = Grammars(shared_context.vocabulary)
+    yield grammars
+    assert grammars.close(TIMEOUT)
+
+
 @pytest.fixture
-def engine(shared_context: Context) -> Iterator[Engine]:
+def engine(shared_context: Context, shared_grammars: Grammars) -> Iterator[Engine]:
     """An empty engine with room for everything these tests do."""
-    engine = Engine(shared_context)
+    engine = Engine(shared_context, shared_grammars)
     engine.start()
     yield engine
     engine.stop()
@@ -180,4 +189,5 @@ def make_engine(gguf: Path) -> Iterator[Callable[..., Engine]]:
     yield make
     for engine in made:
         engine.stop()
+        assert engine.grammars.close(TIMEOUT)
         engine.context.free()

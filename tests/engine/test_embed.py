@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.tiny_bert import WIDTH, write_tiny_bert
 
+from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Batch, Context
 from agentkit_server.engine.stepper import Stepper
 from agentkit_server.engine.types import Cancel, Embed, Embedded, Failed, Generate, LoadSpec, Reply, Shutdown
@@ -27,7 +28,7 @@ def ask(context: Context, command: Embed | Generate) -> Reply:
         replies.extend(some)
         stepper.submit(Shutdown())
 
-    stepper = Stepper(context, receive)
+    stepper = Stepper(context, Grammars(context.vocabulary), receive)
     stepper.submit(command)
     stepper.run()
     return replies[0]
@@ -105,7 +106,7 @@ def test_an_embedding_that_nobody_waits_for_any_more_is_dropped_between_batches(
         replies.extend(some)
         stepper.submit(Shutdown())
 
-    stepper = Stepper(context, receive)
+    stepper = Stepper(context, Grammars(context.vocabulary), receive)
     stepper.submit(Embed(id=1, inputs=[[2, 5, 6, 7, 3]] * 100))
     stepper.submit(Cancel(1))
     stepper.submit(Embed(id=2, inputs=[[2, 5, 3]]))

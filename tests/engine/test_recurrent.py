@@ -71,6 +71,13 @@ def test_completions_of_one_prompt_share_its_state(mamba: Engine) -> None:
     assert mamba.stats().tokens_computed <= len(PROMPT) - 1 + 3 * 5
 
 
+def test_a_vocabulary_that_cannot_spell_every_byte_refuses_grammars(mamba: Engine) -> None:
+    failed = mamba.failure(mamba.submit(PROMPT, grammar='start: "a"'))
+    assert failed.code == "invalid_grammar"
+    assert "no token for some bytes" in failed.message
+    assert len(mamba.run(PROMPT, max_tokens=3, ignore_eos=True).tokens) == 3
+
+
 def test_more_requests_than_states_all_finish(mamba: Engine) -> None:
     requests = [mamba.submit([5 + i, *PROMPT], max_tokens=6, ignore_eos=True) for i in range(10)]
     assert all(len(mamba.collect(r).tokens) == 6 for r in requests)

@@ -48,6 +48,15 @@ def test_text_that_only_began_like_a_stop_string_is_not_lost() -> None:
     assert stream.flush() == "<|e"
 
 
+def test_after_a_flush_in_the_midst_the_text_begins_anew() -> None:
+    stream = TextStream(["ab"])
+    assert stream.push(b"xa" + b"\xc3") == "x"
+    assert stream.flush() == "a�"
+    assert stream.push(b"b") == "b"
+    assert stream.push(b"ab") == ""
+    assert stream.stopped_by == "ab"
+
+
 def test_bytes_that_are_no_character_become_replacement_characters_at_the_end() -> None:
     stream = TextStream([])
     assert stream.push(b"a\xf0\x9f") == "a"

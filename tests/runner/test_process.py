@@ -18,7 +18,14 @@ import zmq
 from support.smollm2 import gguf_path
 
 from agentkit_server.engine.types import Delta, Finished, Generate, LoadSpec, Sampling
-from agentkit_server.errors import BadRequest, LoadFailed, PromptTooLong, RunnerCrashed, RunnerDied
+from agentkit_server.errors import (
+    BadRequest,
+    InvalidGrammar,
+    LoadFailed,
+    PromptTooLong,
+    RunnerCrashed,
+    RunnerDied,
+)
 from agentkit_server.runner.pipe import command_address
 from agentkit_server.runner.process import Process, ProcessLauncher
 
@@ -62,6 +69,30 @@ async def test_text_becomes_tokens_and_text_again(runner: Process) -> None:
     assert await runner.detokenize(tokens) == text
     with pytest.raises(BadRequest, match="token id 999999 is outside the vocabulary"):
         await runner.detokenize([999999])
+
+
+async def test_a_grammar_binds_the_answer_and_a_bad_one_is_an_error(runner: Process) -> None:
+    with anyio.fail_after(TIMEOUT):
+        free = await request(runner)
+        asked = msgspec.structs.replace(free, grammar='start: "yes" <[2]>', marks=[2], ignore_eos=False)
+        delta, end = [r async for r in runner.generate(asked)]
+        assert isinstance(delta, Delta) and isinstance(end, Finished)
+        assert (delta.text, delta.marks, end.reason) == ("yes", [(3, 2)], "stop")
+        bad = msgspec.structs.replace(asked, grammar="start: nothing")
+        with pytest.raises(InvalidGrammar, match="cannot be compiled"):
+            await anext(runner.generate(bad))
+    assert runner.facts.control["<|im_end|>"] == 2
+
+
+async def test_api_keys_do_not_reach_the_child(spec: LoadSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTKIT_API_KEYS", "secret")
+    monkeypatch.setenv("AGENTKIT_OTHER", "harmless")
+    with anyio.fail_after(TIMEOUT):
+        runner = await ProcessLauncher().launch(spec)
+        environment = psutil.Process(runner.pid).environ()
+        await runner.close()
+    assert "AGENTKIT_OTHER" in environment
+    assert "secret" not in environment.values()
 
 
 async def test_a_prompt_that_does_not_fit_names_both_lengths(runner: Process) -> None:

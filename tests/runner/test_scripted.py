@@ -10,9 +10,22 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from agentkit_server.engine.types import Delta, Finished, Generate, LoadSpec, Sampling
-from agentkit_server.errors import BadRequest, InsufficientMemory, LoadFailed, PromptTooLong, RunnerDied
+from agentkit_server.errors import (
+    BadRequest,
+    InsufficientMemory,
+    InvalidGrammar,
+    LoadFailed,
+    PromptTooLong,
+    RunnerDied,
+)
 from agentkit_server.runner.protocol import Launcher, Runner
-from agentkit_server.runner.scripted import Script, Scripted, ScriptedLauncher, ScriptedModel
+from agentkit_server.runner.scripted import (
+    Script,
+    Scripted,
+    ScriptedLauncher,
+    ScriptedModel,
+    ScriptLeftGrammar,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +126,78 @@ async def test_a_stop_string_across_tokens_is_held_back_and_not_shown() -> None:
 async def test_text_held_back_for_a_stop_string_that_does_not_come_is_shown() -> None:
     text, end = await answer(scripted("one STO"), ask(stop=["STOP"]))
     assert (text, end.stop_string) == ("one STO", None)
+
+
+MARKED = "a é<|tool|>b<|end|>c"
+TOOL_MODEL = ScriptedModel(control=("<|end|>", "<|tool|>"), bos="<|end|>", eog=("<|end|>",))
+
+
+@pytest.mark.parametrize(
+    ("script", "marks"), [(MARKED, [(3, 257), (4, 256)]), ([MARKED], [(3, 257), (4, 256)])]
+)
+@pytest.mark.parametrize("stop", [[], ["é!", "bc"]])
+async def test_marks_say_where_control_tokens_were_as_far_as_they_were_asked_for(
+    script: Script, marks: list[tuple[int, int]], stop: list[str]
+) -> None:
+    runner = scripted(script, TOOL_MODEL)
+    deltas, ends = await collect(runner.generate(ask(marks=[256, 257], stop=stop)))
+    placed: list[tuple[int, int]] = []
+    text = ""
+    for delta in deltas:
+        placed += [(len(text) + offset, token) for offset, token in delta.marks]
+        text += delta.text
+    assert (text, placed, ends[0].reason) == ("a éb", marks, "stop")
+    deltas, _ = await collect(scripted(script, TOOL_MODEL).generate(ask(stop=stop)))
+    assert not any(delta.marks for delta in deltas)
+
+
+async def test_a_stop_string_does_not_reach_across_a_mark() -> None:
+    request = ask(marks=[257], stop=["ab"])
+    assert (await answer(scripted("a<|tool|>b", TOOL_MODEL), request))[0] == "ab"
+
+
+COUNT = 'start: "n=" /[0-9]+/ (<[257]> "!")?'
+
+
+@pytest.mark.parametrize("script", ["n=12", "n=1<|tool|>!", "n=3<|end|>", ["n=", "4"]])
+async def test_a_script_that_follows_the_grammar_is_replayed(script: Script) -> None:
+    _, end = await answer(scripted(script, TOOL_MODEL), ask(grammar=COUNT))
+    assert end.reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("n=x", "leaves the grammar after 'n=': 'x' is not allowed"),
+        ("hello", "leaves the grammar after '': 'h'"),
+        (["n=1", "<|tool|>?"], r"after 'n=1<\|tool\|>': '\?'"),
+        ("n=1<|tool|>!!", r"after 'n=1<\|tool\|>!': '!'"),
+        ("n=", "ends after 'n=', where the grammar goes on"),
+        ("n=<|end|>", r"after 'n=': '<\|end\|>'"),
+    ],
+)
+async def test_a_script_that_leaves_the_grammar_is_an_error_that_says_where(
+    script: Script, words: str
+) -> None:
+    with pytest.raises(ScriptLeftGrammar, match=words):
+        await answer(scripted(script, TOOL_MODEL), ask(grammar=COUNT))
+
+
+async def test_a_script_may_be_cut_off_before_its_grammar_ends() -> None:
+    text, end = await answer(scripted("n=12", TOOL_MODEL), ask(grammar=COUNT, max_tokens=2))
+    assert (text, end.reason) == ("n=", "length")
+
+
+async def test_each_completion_follows_the_grammar_for_itself() -> None:
+    _, ends = await collect(scripted("n=1", TOOL_MODEL).generate(ask(grammar=COUNT, n=3)))
+    assert [end.reason for end in ends] == ["stop"] * 3
+
+
+@pytest.mark.parametrize("model", [ScriptedModel(), ScriptedModel(control=(), bos="", eog=())])
+async def test_every_scripted_vocabulary_can_be_constrained(model: ScriptedModel) -> None:
+    assert (await answer(scripted('{"a":1}', model), ask(grammar="start: %json {}")))[1].reason == "stop"
+    with pytest.raises(InvalidGrammar, match="cannot be compiled"):
+        await answer(scripted("x", model), ask(grammar="nonsense"))
 
 
 async def test_n_completions_each_end_once() -> None:
@@ -248,6 +333,7 @@ async def test_facts_follow_the_spec_and_the_model() -> None:
     facts = scripted(model=model).facts
     assert (facts.n_ctx, facts.bos, facts.eos, facts.eog) == (100, "<s>", "</s>", [257])
     assert facts.fim == (258, 259, 260)
+    assert facts.control == {text: 256 + i for i, text in enumerate(control)}
 
 
 async def test_embeddings_depend_on_the_tokens_only() -> None:

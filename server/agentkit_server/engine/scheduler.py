@@ -32,13 +32,18 @@ NOTHING = np.empty(0, np.int32)
 
 @dataclass
 class Row:
-    """`count` tokens of `sequence`, from row `at` of the batch; `ids` are the cells they will hold."""
+    """`count` tokens of `sequence`, from row `at` of the batch; `ids` are the cells they will hold. If it
+    `samples`, the last of them gives the sequence's next token."""
 
     sequence: Sequence
     at: int
     count: int
     ids: Ids
     samples: bool
+
+    @property
+    def last(self) -> int:
+        return self.at + self.count - 1
 
 
 class Scheduler:
@@ -80,7 +85,7 @@ class Scheduler:
 
     def _worth_waiting(self, sequence: Sequence) -> bool:
         """Is a longer shared prefix being computed right now than any that is ready?"""
-        prefilling = [r for r in self.running if r.remaining > 1]
+        prefilling = [r for r in self.running if not r.decoding]
         if not prefilling:
             return False
         wanted = sequence.tokens.view[:-1]
@@ -170,6 +175,7 @@ class Scheduler:
     def trim(self, sequence: Sequence, length: int) -> None:
         """Give up the cells from `length` on; all of them where the model cannot remove a part."""
         self._blocked = None
+        sequence.due = 1
         if not self._context.drop_cells(sequence.seq_id, length):
             self._context.drop_cells(sequence.seq_id)
             length = 0
@@ -270,6 +276,7 @@ class Scheduler:
         youngest = self.running.pop()
         self._release(youngest.seq_id, youngest.cells.cut(0))
         youngest.seq_id = -1
+        youngest.due = 1
         self.waiting.appendleft(youngest)
         self.preemptions += 1
         return True
@@ -285,20 +292,32 @@ class Scheduler:
     # Batches
 
     def plan(self) -> list[Row]:
-        """Fill the batch: every decoding sequence's token, then prefill chunks in order of arrival."""
+        """Fill the batch: every decoding sequence's tokens, then prefill chunks in order of arrival."""
         self._room_to_decode()
         self.batch.clear()
-        rows = [self._add(r, 1) for r in self.running if r.decoding]
+        rows = self._decoding_rows()
         budget = self._polite_chunk() if rows else self.batch.capacity
         for sequence in self.running:
             todo = min(sequence.remaining - 1, budget, self.batch.room)
-            if todo <= 0:
+            if sequence.decoding or todo <= 0:
                 continue
             self._evict_until(todo)
             todo = min(todo, self.cells.free)
             if todo > 0:
                 rows.append(self._add(sequence, todo))
                 budget -= todo
+        return rows
+
+    def _decoding_rows(self) -> list[Row]:
+        """A token of every decoding sequence, and those forced after it as far as there is room."""
+        decoding = [r for r in self.running if r.decoding]
+        self._evict_until(sum(r.remaining for r in decoding))
+        spare = min(self.batch.capacity, self.cells.free) - len(decoding)
+        rows: list[Row] = []
+        for sequence in decoding:
+            more = min(sequence.remaining - 1, spare)
+            spare -= more
+            rows.append(self._add(sequence, 1 + more))
         return rows
 
     def _room_to_decode(self) -> None:
@@ -308,10 +327,11 @@ class Scheduler:
                 return
 
     def _add(self, sequence: Sequence, count: int) -> Row:
-        samples = sequence.decoding
+        samples = sequence.decoding and count == sequence.remaining
         start = sequence.computed
         tokens = sequence.tokens.view[start : start + count]
-        at = self.batch.add(tokens, start, sequence.seq_id, output=samples)
+        at = self.batch.add(tokens, start, sequence.seq_id, output=False)
+        self.batch.output[at + count - 1] = samples
         return Row(sequence, at, count, self.cells.take(count), samples)
 
     def commit(self, rows: list[Row], took_ns: int) -> None:

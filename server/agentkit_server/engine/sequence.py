@@ -10,11 +10,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agentkit_server.engine.llama import Chain, Context, is_greedy, remembered
+from agentkit_server.engine.constraint import Constraint
+from agentkit_server.engine.llama import Chain, Context, is_greedy, remembered, truncates
 from agentkit_server.engine.text import TextStream
-from agentkit_server.engine.types import Generate, Timings, TokenLogprob, Usage
+from agentkit_server.engine.types import Delta, Generate, Timings, TokenLogprob, Usage
 
 Ints = npt.NDArray[np.int32]
+
+MOST_TOGETHER = 32
+"""Tokens that a decoding sequence computes at once. After more forced ones than this it prefills, so that
+others are not held up."""
 
 
 class IntRow:
@@ -49,32 +54,62 @@ class IntRow:
         return tail
 
 
+@dataclass
+class Unsaid:
+    """What the next Delta of a sequence will carry."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list[int])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    marks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    def delta(self, request: Generate, index: int, cached_tokens: int) -> Delta:
+        return Delta(
+            id=request.id,
+            index=index,
+            text=self.text,
+            tokens=self.tokens,
+            logprobs=None if request.logprobs is None else self.logprobs,
+            marks=self.marks,
+            cached_tokens=cached_tokens,
+        )
+
+
 @dataclass(eq=False)
 class Sequence:
     """State of completion `index` of `request`.
 
-    `tokens` are prompt and generated tokens; the first `computed` of them have cells. With exactly one
-    token left to compute the sequence decodes: that token's row gives the next one. With more it
-    prefills. The last token of a prompt is thus always computed on its own, whether the rest came from
-    the cache or not, and a repeated request gives the same tokens.
+    `tokens` are prompt and generated tokens; the first `computed` of them have cells. With no more than
+    `due` left to compute the sequence decodes: the row of the last gives the next one. With more it
+    prefills. `due` is one, but for the step after forced tokens. The last token of a prompt is thus always
+    computed on its own, whether the rest came from the cache or not, and a repeated request gives the same
+    tokens.
     """
 
     request: Generate
     index: int
     chain: Chain
     greedy: bool
-    text: TextStream
+    """The next token is the likeliest, whatever came before."""
+    remembers: bool
+    """The samplers look at earlier tokens."""
     tokens: IntRow
+    text: TextStream
     arrived_ns: int
+    constraint: Constraint | None = None
+    tries_first: bool = False
+    """Sampling first and computing a mask only for a token that is refused is exact."""
+    banned: tuple[int, ...] = ()
+    """Ids that the logit biases forbid."""
     cells: IntRow = field(default_factory=IntRow)
     seq_id: int = -1
+    due: int = 1
     generated: int = 0
     cached_tokens: int = 0
     shifted: int = 0
     admitted_ns: int = 0
     first_token_ns: int = 0
-    pending_tokens: list[int] = field(default_factory=list[int])
-    pending_logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    unsaid: Unsaid = field(default_factory=Unsaid)
 
     @property
     def computed(self) -> int:
@@ -86,7 +121,7 @@ class Sequence:
 
     @property
     def decoding(self) -> bool:
-        return self.remaining == 1
+        return self.remaining <= self.due
 
     def usage(self) -> Usage:
         return Usage(len(self.request.prompt), self.cached_tokens, self.generated)
@@ -110,16 +145,28 @@ class Sequence:
         self.tokens.cut(keep)
         self.tokens.extend(tail)
         self.shifted += drop
+        self.due = 1
         return keep
 
 
-def start_sequences(context: Context, request: Generate, arrived_ns: int) -> list[Sequence]:
-    """The `n` sequences of a request, each with its own sampler."""
+def start_sequences(
+    context: Context, request: Generate, arrived_ns: int, constraint: Constraint | None = None
+) -> list[Sequence]:
+    """The `n` sequences of a request, each with its own sampler and its own copy of `constraint`."""
     base = request.sampling.seed if request.sampling.seed >= 0 else random.getrandbits(31)
-    return [_start(context, request, i, (base + i) & 0x7FFFFFFF, arrived_ns) for i in range(request.n)]
+    return [
+        _start(context, request, i, (base + i) & 0x7FFFFFFF, arrived_ns, constraint) for i in range(request.n)
+    ]
 
 
-def _start(context: Context, request: Generate, index: int, seed: int, arrived_ns: int) -> Sequence:
+def _start(
+    context: Context,
+    request: Generate,
+    index: int,
+    seed: int,
+    arrived_ns: int,
+    constraint: Constraint | None,
+) -> Sequence:
     sampling = request.sampling
     if request.ignore_eos:
         bias = {**sampling.logit_bias, **dict.fromkeys(context.vocabulary.eog, float("-inf"))}
@@ -134,7 +181,11 @@ def _start(context: Context, request: Generate, index: int, seed: int, arrived_n
         index=index,
         chain=chain,
         greedy=is_greedy(sampling) and not looks_back and not sampling.logit_bias,
-        text=TextStream(request.stop),
+        remembers=looks_back > 0,
         tokens=IntRow(request.prompt),
+        text=TextStream(request.stop),
         arrived_ns=arrived_ns,
+        constraint=constraint and constraint.copy(ignore_ends=request.ignore_eos),
+        tries_first=not looks_back and not truncates(sampling),
+        banned=tuple(token for token, bias in sampling.logit_bias.items() if bias == float("-inf")),
     )

@@ -13,15 +13,18 @@ from queue import Empty, SimpleQueue
 
 import psutil
 
+from agentkit_server.engine.ahead import Ahead
+from agentkit_server.engine.constraint import Constraint, ConstraintBroken
 from agentkit_server.engine.embedder import Embedder
+from agentkit_server.engine.grammars import Grammars
+from agentkit_server.engine.intake import Intake, Prepared
 from agentkit_server.engine.llama import NO_SLOT, Context
-from agentkit_server.engine.sampler import NoNumbers, choose, log_probability
+from agentkit_server.engine.sampler import NoNumbers, NothingAllowed, next_tokens
 from agentkit_server.engine.scheduler import Row, Scheduler
-from agentkit_server.engine.sequence import Sequence, start_sequences
+from agentkit_server.engine.sequence import MOST_TOGETHER, Sequence, Unsaid
 from agentkit_server.engine.threads import Threads
 from agentkit_server.engine.types import (
     Cancel,
-    Delta,
     DropCache,
     Embed,
     Failed,
@@ -36,16 +39,19 @@ from agentkit_server.engine.types import (
 
 log = logging.getLogger("agentkit.engine")
 
-StepCommand = Generate | Cancel | Embed | GetStats | DropCache | Shutdown
+StepCommand = Generate | Prepared | Cancel | Embed | GetStats | DropCache | Shutdown
 Emit = Callable[[list[Reply]], None]
 
 
 class Stepper:
-    """Continuous batching over one context."""
+    """Continuous batching over one context; `grammars` are those of its model."""
 
-    def __init__(self, context: Context, emit: Emit) -> None:
+    def __init__(self, context: Context, grammars: Grammars, emit: Emit) -> None:
         self._context = context
         self._emit = emit
+        self._grammars = grammars
+        self._intake = Intake(context, grammars, self.submit)
+        self._ahead = Ahead()
         self._inbox: SimpleQueue[tuple[StepCommand, int]] = SimpleQueue()
         self._scheduler = Scheduler(context)
         self._embedder = Embedder(context)
@@ -75,6 +81,7 @@ class Stepper:
             if self._embedder.busy:
                 self._answer(self._embedder.step())
             self._send()
+        self._ahead.close()
 
     def _send(self) -> None:
         if self._out:
@@ -86,16 +93,20 @@ class Stepper:
     def _take_commands(self) -> None:
         try:
             if not (self._scheduler.running or self._scheduler.waiting or self._embedder.busy):
-                self._handle(*self._inbox.get())
+                if self._steps:
+                    self._grammars.start()
+                self._handle(*self._inbox.get(timeout=self._intake.patience()))
             while True:
                 self._handle(*self._inbox.get_nowait())
         except Empty:
-            return
+            self._out += self._intake.overdue()
 
     def _handle(self, command: StepCommand, arrived_ns: int) -> None:
         match command:
             case Generate():
-                self._start(command, arrived_ns)
+                self._admit(self._intake.take(command, arrived_ns))
+            case Prepared():
+                self._admit(self._intake.prepared(command))
             case Cancel():
                 self._cancel(command.id)
             case Embed():
@@ -111,29 +122,11 @@ class Stepper:
         if not isinstance(command, Generate):
             self._send()
 
-    def _start(self, request: Generate, arrived_ns: int) -> None:
-        problem = self._refusal(request)
-        if problem:
-            self._out.append(Failed(id=request.id, code=problem[0], message=problem[1]))
-            return
-        self._scheduler.waiting.extend(start_sequences(self._context, request, arrived_ns))
-
-    def _refusal(self, request: Generate) -> tuple[str, str] | None:
-        size, limit = self._context.vocabulary.size, self._context.spec.n_ctx
-        if self._context.spec.embedding:
-            return "missing_capability", "this model only embeds: ask it for embeddings"
-        if not request.prompt:
-            return "invalid_request", "the prompt has no tokens: send at least one"
-        if len(request.prompt) >= limit:
-            return (
-                "context_length_exceeded",
-                f"the prompt has {len(request.prompt)} tokens and the context holds {limit}",
-            )
-        ids = [*request.prompt, *request.sampling.logit_bias]
-        if min(ids) < 0 or max(ids) >= size:
-            bad = next(t for t in ids if not 0 <= t < size)
-            return "invalid_request", f"token id {bad} is outside the vocabulary of {size} tokens"
-        return None
+    def _admit(self, taken: list[Sequence] | Failed) -> None:
+        if isinstance(taken, Failed):
+            self._out.append(taken)
+        else:
+            self._scheduler.waiting.extend(taken)
 
     def _answer(self, reply: Reply | None) -> None:
         if reply is not None:
@@ -141,6 +134,7 @@ class Stepper:
 
     def _cancel(self, request_id: int) -> None:
         self._embedder.cancel(request_id)
+        self._out += self._intake.cancel(request_id)
         everyone = [*self._scheduler.running, *self._scheduler.waiting]
         for sequence in [s for s in everyone if s.request.id == request_id]:
             self._finish(sequence, "cancelled")
@@ -153,7 +147,7 @@ class Stepper:
             cells_used=s.cells.used,
             cells_cached=s.cells_cached,
             sequences_running=len(s.running),
-            sequences_waiting=len(s.waiting),
+            sequences_waiting=len(s.waiting) + self._intake.waiting,
             sequences_cached=len(s.cache),
             parked_bytes=s.cache.parked_bytes,
             decode_steps=self._steps,
@@ -169,12 +163,16 @@ class Stepper:
         rows = self._scheduler.plan()
         if not rows:
             return
+        self._ahead.begin([c for row in rows if (c := _mask_wanted(row)) is not None])
         started, cpu = time.monotonic_ns(), time.process_time_ns()
         code = self._context.decode(self._scheduler.batch)
         took = time.monotonic_ns() - started
         if self._watch_threads:
             cpu = time.process_time_ns() - cpu
-            self._threads.observe(self._scheduler.batch.size, took, cpu, started + took)
+            # Forced tokens ride along with the sampled one, nearly for nothing.
+            rows_of_weight = sum(1 if row.samples else row.count for row in rows)
+            self._threads.observe(rows_of_weight, took, cpu, started + took)
+        self._ahead.finish()
         if code == 0:
             self._slotless = 0
             self._scheduler.commit(rows, took)
@@ -203,62 +201,74 @@ class Stepper:
 
     def _sample(self, row: Row) -> None:
         sequence = row.sequence
-        request = sequence.request
-        if request.max_tokens == 0:
+        if sequence.request.max_tokens == 0:
             self._finish(sequence, "length")
             return
         try:
-            token = choose(self._context, sequence, row.at)
+            tokens = next_tokens(self._context, sequence, row.last)
         except NoNumbers:
             self._finish(sequence, "error", error="the model computed no numbers: its file may be damaged")
-            return
-        sequence.generated += 1
-        if not sequence.first_token_ns:
-            sequence.first_token_ns = time.monotonic_ns()
-        if token in self._context.vocabulary.eog and not request.ignore_eos:
-            self._finish(sequence, "stop")
-            return
-        if request.logprobs is not None:
-            logits = self._context.logits(row.at)
-            sequence.pending_logprobs.append(
-                log_probability(self._context.vocabulary, logits, token, request.logprobs)
-            )
-        sequence.tokens.extend([token])
-        sequence.pending_tokens.append(token)
-        piece = self._context.vocabulary.piece(token, special=request.special)
-        text = sequence.text.push(piece)
-        if sequence.text.stopped_by is not None:
-            self._finish(sequence, "stop", text)
-        elif 0 <= request.max_tokens <= sequence.generated or (
-            len(sequence.tokens) >= self._context.spec.n_ctx and not request.shift
-        ):
-            self._finish(sequence, "length", text)
+        except ConstraintBroken as error:
+            words = f"the grammar cannot be followed any further: {error}; make the schema simpler"
+            self._finish(sequence, "error", error=words, code="constraint_failed")
+        except NothingAllowed:
+            self._end_of_grammar(sequence)
         else:
-            self._go_on(sequence, text)
+            if not sequence.first_token_ns:
+                sequence.first_token_ns = time.monotonic_ns()
+            self._go_on(sequence, tokens)
 
-    def _go_on(self, sequence: Sequence, text: str) -> None:
-        if text or sequence.pending_logprobs:
-            self._say(sequence, text)
-        if len(sequence.tokens) >= self._context.spec.n_ctx:
-            self._scheduler.trim(sequence, sequence.shift())
+    def _end_of_grammar(self, sequence: Sequence) -> None:
+        if sequence.constraint is not None and sequence.constraint.accepting:
+            self._finish(sequence, "stop")
+        else:
+            error = "logit_bias (or ignore_eos) forbids every token that the grammar allows here"
+            self._finish(sequence, "error", error=error)
 
-    def _say(self, sequence: Sequence, text: str) -> None:
-        logprobs = sequence.pending_logprobs if sequence.request.logprobs is not None else None
-        self._out.append(
-            Delta(
-                id=sequence.request.id,
-                index=sequence.index,
-                text=text,
-                tokens=sequence.pending_tokens,
-                logprobs=logprobs,
-            )
-        )
-        sequence.pending_tokens, sequence.pending_logprobs = [], []
+    def _go_on(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Append `tokens` up to the one that ends the answer, if any does."""
+        constraint = sequence.constraint
+        for count, token in enumerate(tokens, 1):
+            complete = constraint is not None and count == len(tokens) and constraint.complete
+            reason = self._append(sequence, token, complete=complete)
+            if reason is not None:
+                self._finish(sequence, reason)
+                return
+            if len(sequence.tokens) >= self._context.spec.n_ctx:
+                self._scheduler.trim(sequence, sequence.shift())
+        together = sequence.remaining == len(tokens) <= MOST_TOGETHER
+        sequence.due = len(tokens) if together else 1
+        unsaid = sequence.unsaid
+        if unsaid.text or unsaid.logprobs or unsaid.marks:
+            self._say(sequence)
 
-    def _finish(self, sequence: Sequence, reason: FinishReason, text: str = "", *, error: str = "") -> None:
-        text += sequence.text.flush()
-        if text or sequence.pending_tokens:
-            self._say(sequence, text)
+    def _append(self, sequence: Sequence, token: int, *, complete: bool) -> FinishReason | None:
+        """One more token; why the answer ends with it, if it does."""
+        request, unsaid, text = sequence.request, sequence.unsaid, sequence.text
+        sequence.generated += 1
+        if token in request.marks:
+            unsaid.text += text.flush()
+            unsaid.marks.append((len(unsaid.text), token))
+        if token in self._context.vocabulary.eog and not request.ignore_eos:
+            return "stop"
+        sequence.tokens.extend([token])
+        unsaid.tokens.append(token)
+        if text.stopped_by is None:
+            unsaid.text += text.push(self._context.vocabulary.piece(token, special=request.special))
+        if text.stopped_by is not None or complete:
+            return "stop"
+        full = len(sequence.tokens) >= self._context.spec.n_ctx and not request.shift
+        return "length" if full or 0 <= request.max_tokens <= sequence.generated else None
+
+    def _say(self, sequence: Sequence) -> None:
+        self._out.append(sequence.unsaid.delta(sequence.request, sequence.index, sequence.cached_tokens))
+        sequence.unsaid = Unsaid()
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, *, error: str = "", code: str = "") -> None:
+        unsaid = sequence.unsaid
+        unsaid.text += sequence.text.flush()
+        if unsaid.text or unsaid.tokens or unsaid.marks:
+            self._say(sequence)
         self._out.append(
             Finished(
                 id=sequence.request.id,
@@ -268,7 +278,14 @@ class Stepper:
                 timings=sequence.timings(),
                 stop_string=sequence.text.stopped_by,
                 error=error,
+                code=code,
                 shifted=sequence.shifted,
             )
         )
         self._scheduler.retire(sequence, keep=reason != "error")
+
+
+def _mask_wanted(row: Row) -> Constraint | None:
+    """The constraint that must have a mask before this row can be sampled from."""
+    sequence = row.sequence
+    return sequence.constraint if row.samples and not sequence.tries_first else None

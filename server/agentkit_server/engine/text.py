@@ -23,7 +23,8 @@ class TextStream:
         return self._release(self._held + fresh)
 
     def flush(self) -> str:
-        """What was held back, once generation has ended for another reason."""
+        """What was held back: generation has ended for another reason, or something that is no text stands
+        between this and what comes next."""
         if self.stopped_by is not None:
             return ""
         rest = self._held + self._decoder.decode(b"", final=True)

@@ -94,6 +94,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     gpu_bytes: int
     system_info: str
     use_extra_bufts: bool
+    control: dict[str, int] = {}
+    """Text -> id of every control token. Text that the model writes never contains them: they are told
+    apart from it in `Delta.marks`. (User-defined tokens are ordinary text.)"""
 
 
 # --- into the child ---------------------------------------------------------------------------------
@@ -120,6 +123,12 @@ class Generate(msgspec.Struct, tag=True, kw_only=True):
     shift: bool = False
     """When the context is full, drop the oldest half after `keep` tokens and go on."""
     keep: int = 4
+    grammar: str = ""
+    """llguidance grammar (Lark, or its JSON form) that the answer must follow, "" = none. It names control
+    tokens by id (`<[7]>`); end-of-generation is allowed where the grammar may end. One that cannot be
+    compiled within bounds is answered by Failed(code="invalid_grammar") before anything is computed."""
+    marks: list[int] = []
+    """Control tokens to report in `Delta.marks`."""
 
 
 class Cancel(msgspec.Struct, tag=True):
@@ -219,6 +228,11 @@ class Delta(msgspec.Struct, tag=True, kw_only=True):
     text: str
     tokens: list[int]
     logprobs: list[TokenLogprob] | None = None
+    marks: list[tuple[int, int]] = []
+    """(offset in `text`, token id) of each token of `Generate.marks` that was sampled. Text before a mark is
+    complete: no character and no stop string reaches across one."""
+    cached_tokens: int = 0
+    """Of the prompt, as in Usage: for who leaves before Finished."""
 
 
 class Finished(msgspec.Struct, tag=True, kw_only=True):
@@ -231,6 +245,8 @@ class Finished(msgspec.Struct, tag=True, kw_only=True):
     timings: Timings
     stop_string: str | None = None
     error: str = ""
+    code: str = ""
+    """Of agentkit_server.errors, for an error that has one."""
     shifted: int = 0
     """Tokens dropped by context shifts."""
 

@@ -4,7 +4,7 @@ Reads a LoadSpec (one line of JSON) from stdin and then watches stdin: when it c
 gone and so is this process. Commands come over one ipc socket in FOLDER, replies leave over another.
 
 Threads: the main one loads the model and runs the engine's steps; `commands` receives and tokenises;
-`parent` watches stdin.
+`parent` watches stdin; the engine's own build grammars and compute masks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 import msgspec
 import zmq
 
+from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Batch, Context, LlamaError, Vocabulary
 from agentkit_server.engine.stepper import Stepper
 from agentkit_server.engine.types import (
@@ -40,6 +41,8 @@ from agentkit_server.runner.pipe import command_address, reply_address
 
 log = logging.getLogger("agentkit.runner")
 WARM_UP_TOKENS = 8
+POLITE_SECONDS = 1.0
+"""That the end waits for a grammar to be built."""
 
 _encoder = msgspec.msgpack.Encoder()
 _commands = msgspec.msgpack.Decoder(Command)
@@ -74,7 +77,8 @@ def main(folder: str) -> int:
     inbox = zeromq.socket(zmq.PULL)
     inbox.setsockopt(zmq.RCVHWM, 0)
     inbox.bind(command_address(folder))
-    stepper = Stepper(context, outbox.send)
+    grammars = Grammars(context.vocabulary)
+    stepper = Stepper(context, grammars, outbox.send)
     others = Outbox(zeromq, folder)
     receive = threading.Thread(
         target=lambda: _or_die(lambda: _receive(inbox, others, stepper, context.vocabulary)), name="commands"
@@ -83,7 +87,8 @@ def main(folder: str) -> int:
     outbox.send([Loaded(context.facts())])
     _or_die(stepper.run)
     receive.join()
-    context.free()
+    if grammars.close(POLITE_SECONDS):
+        context.free()
     zeromq.destroy(linger=0)
     return 0
 
@@ -175,4 +180,5 @@ def _text_reply(command: Tokenize | Detokenize, vocabulary: Vocabulary) -> Reply
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    # No more of the interpreter's own end: a grammar that is still being built would be cut off in it.
+    os._exit(main(sys.argv[1]))

@@ -46,6 +46,7 @@ from agentkit_server.engine.types import (
 from agentkit_server.errors import (
     AgentkitError,
     BadRequest,
+    InvalidGrammar,
     LoadFailed,
     MissingCapability,
     PromptTooLong,
@@ -59,6 +60,8 @@ log = logging.getLogger("agentkit.runner")
 
 POLITE_SECONDS = 5.0
 LONGEST_LINE = 1000
+SECRETS = ("AGENTKIT_API_KEYS",)
+"""Variables that a child, which reads untrusted files, has no business with."""
 T = TypeVar("T", Tokenized, Detokenized, Embedded, Stats)
 
 _encoder = msgspec.msgpack.Encoder()
@@ -323,10 +326,13 @@ class Process:
             self._child.kill()
 
 
+_ERRORS: dict[str, type[AgentkitError]] = {
+    kind.code: kind for kind in (BadRequest, MissingCapability, InvalidGrammar)
+}
+
+
 def _as_error(reply: Failed) -> AgentkitError:
-    if reply.code == "missing_capability":
-        return MissingCapability(reply.message)
-    return BadRequest(reply.message) if reply.code == "invalid_request" else AgentkitError(reply.message)
+    return _ERRORS.get(reply.code, AgentkitError)(reply.message)
 
 
 class ProcessLauncher:
@@ -360,9 +366,14 @@ async def _spawn(folder: str) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        # ggml would run a debugger on the dying process and delay its death.
-        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+        env=_environment(),
     )
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    # ggml would run a debugger on the dying process and delay its death.
+    return {**kept, "GGML_NO_BACKTRACE": "1"}
 
 
 async def _wait_loaded(process: Process, on_progress: OnProgress | None) -> None:

@@ -1,6 +1,7 @@
 """The script of a scripted runner: its vocabulary, and the replay of one completion.
 
-Pure: nothing here waits or fails. Tokens are UTF-8 bytes (ids 0 to 255), then the control strings.
+Nothing here waits; what fails is a script that says what its request's grammar does not allow. Tokens are
+UTF-8 bytes (ids 0 to 255), then the control strings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from agentkit_server.engine.constraint import (
+    Constraint,
+    ConstraintBroken,
+    GrammarRefused,
+    compile_grammar,
+)
 from agentkit_server.engine.types import (
     Delta,
     Finished,
@@ -23,9 +30,17 @@ from agentkit_server.engine.types import (
     TopLogprob,
     Usage,
 )
+from agentkit_server.errors import AgentkitError, InvalidGrammar
+from agentkit_server.runner.byte_tokens import byte_tokenizer
 
 BYTES = 256
 NS_PER_TOKEN = 1000
+SHOWN = 80
+"""Characters of an answer that an error quotes."""
+
+
+class ScriptLeftGrammar(AgentkitError):
+    """A script says something that a model could not have said: the request's grammar forbids it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +85,15 @@ class ScriptedModel:
         shown = (self.piece(token) for token in tokens if special or token < BYTES)
         return b"".join(shown).decode(errors="replace")
 
+    def constraint(self, grammar: str) -> Constraint:
+        """One at the beginning of `grammar`. Raises InvalidGrammar."""
+        ends = tuple(self.id(text) for text in self.eog)
+        try:
+            matcher = compile_grammar(byte_tokenizer(len(self.control), ends), grammar)
+        except GrammarRefused as refused:
+            raise InvalidGrammar(f"the grammar cannot be compiled: {refused}") from None
+        return Constraint(matcher, frozenset(ends), self.n_vocab)
+
     def facts(self, spec: LoadSpec) -> ModelFacts:
         """What a runner loaded with `spec` says about itself."""
         return ModelFacts(
@@ -91,6 +115,7 @@ class ScriptedModel:
             gpu_bytes=0,
             system_info="scripted",
             use_extra_bufts=spec.use_extra_bufts,
+            control={text: self.id(text) for text in self.control},
         )
 
 
@@ -104,38 +129,79 @@ class Completion:
     steps: Iterator[list[int]]
     room: int
     cached: int
+    constraint: Constraint | None = None
     tokens: list[int] = field(default_factory=list[int])
     reason: FinishReason | None = None
     stop_string: str | None = None
     shifted: int = 0
-    _held: str = ""
+    _fresh: str = ""
+    """Decoded and not said yet."""
     _utf8: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
 
     def advance(self) -> Delta:
-        """Take the next step of the script; sets `reason` when it was the last."""
-        taken: list[int] = []
-        text = ""
+        """Take the next step of the script; sets `reason` when it was the last.
+
+        Raises ScriptLeftGrammar.
+        """
+        delta = Delta(id=self.request.id, index=self.index, text="", tokens=[], cached_tokens=self.cached)
         for token in next(self.steps, list[int]()):
             if (reason := self._end_before(token)) is not None:
                 self.reason = reason
+                if reason == "stop":
+                    self._check(token)
+                    self._mark(delta, token)
                 break
-            taken.append(token)
+            self._check(token)
+            self._mark(delta, token)
+            if self.stop_string is not None:
+                break
+            delta.tokens.append(token)
             self.tokens.append(token)
-            text += self._text(token)
+            self._fresh += self._text(token)
             if self._at_limit():
                 self.reason = "length"
                 break
         else:
-            self.reason = None if taken else "stop"
-        return Delta(
-            id=self.request.id,
-            index=self.index,
-            text=self._certain(text),
-            tokens=taken,
-            logprobs=self._logprobs(taken),
+            if not delta.tokens:
+                self.reason = "stop"
+                self._check_end()
+        delta.text += self._certain(final=self.reason is not None)
+        delta.logprobs = self._logprobs(delta.tokens)
+        return delta
+
+    def _mark(self, delta: Delta, token: int) -> None:
+        if token in self.request.marks:
+            delta.text += self._certain(final=True)
+            if self.stop_string is None:
+                delta.marks.append((len(delta.text), token))
+
+    def _check(self, token: int) -> None:
+        try:
+            fits = self.constraint is None or self.constraint.take(token)
+        except ConstraintBroken as error:
+            said = self._said()
+            raise AgentkitError(f"the grammar cannot be followed after {said!r}: {error}") from None
+        if not fits:
+            raise ScriptLeftGrammar(
+                f"the script leaves the grammar after {self._said()!r}: {self.model.decode([token])!r} is "
+                f"not allowed there; correct the script, or what was asked for"
+            )
+
+    def _check_end(self) -> None:
+        constraint = self.constraint
+        ends = [self.model.id(text) for text in self.model.eog]
+        if constraint is None or constraint.accepting or any(map(constraint.take, ends)):
+            return
+        raise ScriptLeftGrammar(
+            f"the script ends after {self._said()!r}, where the grammar goes on; complete the script, or "
+            f"correct what was asked for"
         )
+
+    def _said(self) -> str:
+        said = self.model.decode(self.tokens)
+        return said if len(said) <= SHOWN else f"…{said[-SHOWN:]}"
 
     def finished(self) -> Finished:
         prompt = len(self.request.prompt)
@@ -170,16 +236,18 @@ class Completion:
             return ""
         return self._utf8.decode(self.model.piece(token))
 
-    def _certain(self, text: str) -> str:
-        """Text that no stop string can still begin in; cuts at the first stop string found."""
-        text = self._held + text + (self._utf8.decode(b"", final=True) if self.reason else "")
+    def _certain(self, *, final: bool) -> str:
+        """Text that no stop string can still begin in, or all there is; cuts at the first stop string."""
+        if self.stop_string is not None:
+            return ""
+        text = self._fresh + (self._utf8.decode(b"", final=True) if final else "")
         found = [(at, stop) for stop in self.request.stop if stop and (at := text.find(stop)) >= 0]
         if found:
             at, self.stop_string = min(found)
-            self.reason, self._held = "stop", ""
+            self.reason, self._fresh = "stop", ""
             return text[:at]
-        keep = 0 if self.reason else max((_overlap(text, stop) for stop in self.request.stop), default=0)
-        self._held = text[len(text) - keep :]
+        keep = 0 if final else max((_overlap(text, stop) for stop in self.request.stop), default=0)
+        self._fresh = text[len(text) - keep :]
         return text[: len(text) - keep]
 
     def _logprobs(self, tokens: list[int]) -> list[TokenLogprob] | None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agentkit_server.engine.constraint import Constraint
 from agentkit_server.engine.types import (
     Delta,
     Embedded,
@@ -25,9 +26,9 @@ from agentkit_server.engine.types import (
 )
 from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, PromptTooLong, RunnerDied
 from agentkit_server.runner.protocol import OnProgress
-from agentkit_server.runner.script import Completion, ScriptedModel, common
+from agentkit_server.runner.script import Completion, ScriptedModel, ScriptLeftGrammar, common
 
-__all__ = ["Gate", "Script", "Scripted", "ScriptedLauncher", "ScriptedModel"]
+__all__ = ["Gate", "Script", "ScriptLeftGrammar", "Scripted", "ScriptedLauncher", "ScriptedModel"]
 
 Script = str | Sequence[str] | Callable[[str], str | Sequence[str]]
 """What is answered. A text comes as one Delta per token, a list of pieces as one Delta per piece; a
@@ -94,7 +95,8 @@ class Scripted:
     async def generate(self, request: Generate) -> AsyncGenerator[Delta | Finished]:
         """Replay the script once for each completion, in turn.
 
-        Raises BadRequest for an empty prompt, PromptTooLong, RunnerDied.
+        Raises BadRequest for an empty prompt, PromptTooLong, InvalidGrammar, RunnerDied; ScriptLeftGrammar
+        when the script says what the request's grammar does not allow.
         """
         self._check_alive()
         if not request.prompt:
@@ -103,7 +105,8 @@ class Scripted:
             raise PromptTooLong(len(request.prompt), self._spec.n_ctx)
         request = msgspec.structs.replace(request, id=len(self.requests) + 1)
         self.requests.append(request)
-        open_ones = [self._completion(request, index) for index in range(request.n)]
+        constraint = self.model.constraint(request.grammar) if request.grammar else None
+        open_ones = [self._completion(request, index, constraint) for index in range(request.n)]
         self._running += 1
         try:
             while open_ones:
@@ -173,7 +176,7 @@ class Scripted:
         self.closed_politely = self.closed_politely or self.alive
         self.die("it was closed")
 
-    def _completion(self, request: Generate, index: int) -> Completion:
+    def _completion(self, request: Generate, index: int, constraint: Constraint | None) -> Completion:
         # The last prompt token is always computed: its logits choose the first new token.
         longest = max((common(past, request.prompt) for past in self._past), default=0)
         cached = min(longest, len(request.prompt) - 1)
@@ -181,7 +184,8 @@ class Scripted:
             self._reused += cached
             self._computed += len(request.prompt) - cached
         room = self._spec.n_ctx - len(request.prompt)
-        return Completion(self.model, request, index, self._steps(request), room, cached)
+        own = constraint and constraint.copy(ignore_ends=request.ignore_eos)
+        return Completion(self.model, request, index, self._steps(request), room, cached, own)
 
     def _steps(self, request: Generate) -> Iterator[list[int]]:
         script = self.script
@@ -198,7 +202,8 @@ class Scripted:
         delta = completion.advance()
         self._emitted += len(delta.tokens)
         self._computed += len(delta.tokens)
-        messages: list[Delta | Finished] = [delta] if delta.text or delta.tokens else []
+        spoken = delta.text or delta.tokens or delta.marks
+        messages: list[Delta | Finished] = [delta] if spoken else []
         if completion.reason is not None:
             messages.append(completion.finished())
         return messages
