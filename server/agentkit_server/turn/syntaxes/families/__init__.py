@@ -1,0 +1,1 @@
+"""Declarations, one module for each way of writing a call."""
