@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import tarfile
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from support.chat_templates import parameters
 
 from agentkit_server.errors import BadRequest
 from agentkit_server.turn import template as template_module
@@ -16,7 +15,6 @@ from agentkit_server.turn.template import PLAIN, ChatTemplate
 
 pytestmark = pytest.mark.anyio
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "chat-templates.tar.gz"
 TALK = (
     {"role": "system", "content": "SYSTEM-TEXT"},
     {"role": "user", "content": "QUESTION-ONE"},
@@ -36,20 +34,7 @@ async def render(source: str, *messages: dict[str, Any], **variables: Any) -> st
     return await ChatTemplate(model="m", source=source).render(messages or TALK, **variables)
 
 
-def real_templates() -> list[Any]:
-    if not SHARED.exists():
-        return [pytest.param(None, "", marks=pytest.mark.skip(reason="the shared chat templates are absent"))]
-    with tarfile.open(SHARED) as archive:
-        members = [member for member in archive.getmembers() if member.name.endswith(".jinja")]
-        texts = [(Path(member.name).stem, archive.extractfile(member)) for member in members]
-        return [
-            pytest.param(name, file.read().decode(), id=name)
-            for name, file in sorted(texts)
-            if file is not None
-        ]
-
-
-@pytest.mark.parametrize(("name", "source"), real_templates())
+@pytest.mark.parametrize(("name", "source"), parameters())
 async def test_a_published_template_renders_a_plain_conversation(name: str, source: str) -> None:
     template = ChatTemplate(
         model=name, source=source, special_tokens={"bos_token": "<s>", "eos_token": "</s>"}
@@ -87,6 +72,15 @@ async def test_the_generation_tag_leaves_its_body_and_loop_controls_work() -> No
         "{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
     )
     assert await render(source) == "SYSTEM-TEXT"
+
+
+async def test_a_template_may_keep_a_queue_of_its_own() -> None:
+    source = (
+        "{% set n = namespace(queue=[]) %}{% for m in messages %}{% set _ = n.queue.append(m.role) %}"
+        "{% endfor %}{{ n.queue.pop(0) }} {{ n.queue | length }} {% set rest = messages[1:] %}"
+        "{% set _ = rest.append('more') %}{{ rest | length }} {{ messages | length }}"
+    )
+    assert await render(source) == "system 3 4 4"
 
 
 async def test_strftime_now_gives_the_date() -> None:
@@ -131,6 +125,12 @@ async def test_without_a_template_the_contents_stand_one_after_the_other() -> No
         "{{ ''.__class__.__mro__ }}",
         "{{ messages.append(1) }}",
         "{{ messages[0].update({'a': 1}) }}",
+        "{{ messages[0].parts.append(1) }}",
+        "{{ messages[0].parts.pop() }}",
+        "{{ ['a'].extend(messages) }}",
+        "{{ [2, 1].sort() }}",
+        "{% set n = [1] %}{% for a in range(99999) %}{% for b in range(11) %}{% set _ = n.append(b) %}"
+        "{% endfor %}{% endfor %}",
         "{{ self.__init__.__globals__ }}",
         "{{ lipsum.__globals__ }}",
         "{{ cycler.__init__.__globals__.os }}",
@@ -166,11 +166,12 @@ async def test_without_a_template_the_contents_stand_one_after_the_other() -> No
         "x" * (1 << 21),
         "{{" + "(" * 5000 + ")" * 5000 + "}}",
     ],
-    ids=range(36),
+    ids=range(41),
 )
 async def test_a_hostile_or_broken_template_is_a_bad_request(source: str) -> None:
+    message = {"role": "user", "content": "hi", "parts": [1]}
     with pytest.raises(BadRequest, match="chat template of 'm'"):
-        await render(source)
+        await render(source, message)
 
 
 async def test_a_template_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,4 +179,11 @@ async def test_a_template_that_does_not_end_is_stopped(monkeypatch: pytest.Monke
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     with anyio.fail_after(30), pytest.raises(BadRequest, match="ran for more than"):
         await render(endless)
+    with anyio.fail_after(30), pytest.raises(BadRequest, match="ran for more than"):
+        await ChatTemplate(model="m", source=endless).traits()
     assert await render("fine") == "fine"
+
+
+async def test_finding_out_about_a_broken_template_is_a_bad_request() -> None:
+    with pytest.raises(BadRequest, match="chat template of 'm'"):
+        await ChatTemplate(model="m", source="{% for m in messages").traits()

@@ -5,16 +5,26 @@ BOS is there exactly once when the model wants it: written by its template or ad
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 from agentkit_server.errors import BadRequest, MissingCapability, NotBuiltYet
 from agentkit_server.models.model import Model
 from agentkit_server.runner.protocol import Runner
+from agentkit_server.turn.conversation.conversation import Conversation, prepare
+from agentkit_server.turn.conversation.ending import Ending, ending, ending_of_answer
+from agentkit_server.turn.conversation.in_syntax import write_calls
+from agentkit_server.turn.conversation.traits import Think
+from agentkit_server.turn.syntaxes.families.generic import instructions
+from agentkit_server.turn.syntaxes.recognise import recognise
+from agentkit_server.turn.syntaxes.syntax import Syntax
 from agentkit_server.turn.template import PLAIN, ChatTemplate
-from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens
+from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens, Tool
+
+log = logging.getLogger(__name__)
 
 _SPECIAL_TOKENS = {
     "unk_token": "tokenizer.ggml.unknown_token_id",
@@ -28,11 +38,29 @@ _BARE_GO_TEMPLATE = "{{.Prompt}}"
 
 def with_model_messages(chat: Chat, model: Model) -> Chat:
     """`chat` behind the model's own SYSTEM and MESSAGE lines, unless the caller brings a system message."""
-    if any(message.get("role") == "system" for message in chat.messages):
+    if any(message.get("role") in ("system", "developer") for message in chat.messages):
         return chat
     system: list[dict[str, Any]] = [{"role": "system", "content": model.system}] if model.system else []
     own: list[dict[str, Any]] = [dict(message) for message in model.messages]
     return replace(chat, messages=(*system, *own, *chat.messages))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as text."""
+
+    text: str
+    thinking: Ending = "none"
+    """Does it end inside a block of thoughts (open), behind one (closed), or is there none at its end?"""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as token ids, at least one."""
+
+    tokens: list[int]
+    thinking: Ending = "none"
+    """As in Rendered; "none" for everything but a conversation."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +69,50 @@ class Encoder:
 
     model: Model
     runner: Runner
+    tools: tuple[Tool, ...] = ()
+    """Shown in every conversation, whichever of them may be called."""
+    think: Think = None
 
-    async def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids, at least one.
+    async def encode(self, prompt: Prompt) -> Encoded:
+        """The tokens of `prompt`.
 
         Raises BadRequest for an empty prompt, ids outside the vocabulary and messages that the template
         refuses; MissingCapability for infill on a model without it; NotBuiltYet for a Go template.
         """
+        thinking: Ending = "none"
         match prompt:
             case Chat():
-                tokens = await self._text(await self.render(prompt))
+                rendered = await self.render(prompt)
+                tokens, thinking = await self._text(rendered.text), rendered.thinking
             case Text():
                 tokens = await self._text(prompt.text)
             case Infill():
                 tokens = await self.infill(prompt, drop=0)
             case Tokens():
-                tokens = await self._tokens(prompt)
+                tokens, thinking = await self._tokens(prompt)
         if not tokens:
             raise BadRequest("the prompt has no tokens; send at least one character", param="prompt")
-        return tokens
+        return Encoded(tokens, thinking)
 
-    async def render(self, chat: Chat, *, continuing: bool = False) -> str:
+    def syntax_of(self, prompt: Prompt) -> Syntax:
+        """How the answer to `prompt` writes thoughts and calls.
+
+        Raises NotBuiltYet for a conversation with a model that has only a Go template.
+        """
+        if isinstance(prompt, Tokens) and prompt.then is not None:
+            prompt = prompt.then
+        own = prompt.template or self._source if isinstance(prompt, Chat) else self.model.gguf.chat_template
+        return recognise(own, self.runner.facts.control)
+
+    async def render(self, chat: Chat, *, continuing: bool = False) -> Rendered:
         """The text of `chat` by its own or the model's template. `continuing` leaves out BOS."""
+        last = chat.messages[-1] if chat.messages else {}
+        if chat.continue_last and last.get("tool_calls"):
+            raise BadRequest(
+                "the last message has tool calls, so that it cannot be continued; end the conversation with "
+                "the results of the calls, or with a user message",
+                param="messages",
+            )
         special = {
             **self._special_tokens,
             "bos_token": "" if continuing else self.runner.facts.bos,
@@ -70,7 +120,27 @@ class Encoder:
         }
         source = self._source if chat.template is None else chat.template
         template = ChatTemplate(model=self.model.name.short, source=source, special_tokens=special)
-        return await template.render(chat.messages, continue_last=chat.continue_last, **chat.template_kwargs)
+        syntax = self.syntax_of(chat)
+        prepared = prepare(self._conversation(chat, syntax), await template.traits())
+        for note in prepared.notes:
+            log.info("%s: %s", self.model.name.short, note)
+        variables = prepared.variables | chat.template_kwargs
+        text = await template.render(prepared.messages, continue_last=chat.continue_last, **variables)
+        said = last.get("content") or ""
+        if chat.continue_last and said.strip():
+            return Rendered(text, ending_of_answer(said, syntax.thinking))
+        return Rendered(text, ending(text, syntax.thinking, behind=said))
+
+    def _conversation(self, chat: Chat, syntax: Syntax) -> Conversation:
+        generic = syntax.name == "generic"
+        return Conversation(
+            messages=chat.messages,
+            tools=self.tools,
+            think=self.think,
+            generic=generic,
+            instructions=instructions(self.tools) if generic and self.tools else "",
+            write=partial(write_calls, syntax, self.tools),
+        )
 
     async def infill(self, prompt: Infill, *, drop: int) -> list[int]:
         """Prefix, suffix and middle marks round the two texts, without the first `drop` tokens of the
@@ -94,7 +164,7 @@ class Encoder:
             return tokens[:-1]
         return tokens
 
-    async def _tokens(self, prompt: Tokens) -> list[int]:
+    async def _tokens(self, prompt: Tokens) -> tuple[list[int], Ending]:
         n_vocab = self.runner.facts.n_vocab
         for token in prompt.tokens:
             if not 0 <= token < n_vocab:
@@ -103,14 +173,13 @@ class Encoder:
                     f"ids go from 0 to {n_vocab - 1}",
                     param="prompt",
                 )
-        match prompt.then:
-            case None:
-                more: list[int] = []
-            case Chat():
-                more = await self._text(await self.render(prompt.then, continuing=True), continuing=True)
-            case Text():
-                more = await self._text(prompt.then.text, continuing=True)
-        return [*prompt.tokens, *more]
+        if prompt.then is None:
+            return [*prompt.tokens], "none"
+        if isinstance(prompt.then, Chat):
+            rendered = await self.render(prompt.then, continuing=True)
+        else:
+            rendered = Rendered(prompt.then.text)
+        return [*prompt.tokens, *await self._text(rendered.text, continuing=True)], rendered.thinking
 
     @cached_property
     def _source(self) -> str:

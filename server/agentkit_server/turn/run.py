@@ -1,4 +1,4 @@
-"""Carrying out a turn: resolve the model, lease a runner, write the prompt, stream what comes back.
+"""Carrying out a turn: prepare what it demands, lease a runner, write the prompt, stream what comes back.
 
 Everything that can be wrong with a request is raised before Started; from then on an error ends the
 stream. Closing the stream early cancels the request in the engine.
@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from agentkit_server.engine.types import Delta, Finished, Generate
-from agentkit_server.errors import AgentkitError, MissingCapability, NotBuiltYet, RequestCancelled
-from agentkit_server.residency.types import LoadOptions
+from anyio import to_thread
+
+from agentkit_server.engine.types import Generate
+from agentkit_server.errors import MissingCapability, NotBuiltYet
+from agentkit_server.models.model import Model
+from agentkit_server.residency.types import Lease, LoadOptions
+from agentkit_server.turn.answering import Answering, answering
 from agentkit_server.turn.backend import Backend, resolve
+from agentkit_server.turn.constraint import Demands, constrain, demands
 from agentkit_server.turn.embed import Embeddings, EmbedRequest, embed
-from agentkit_server.turn.events import Event, Finish, Started, TextDelta
+from agentkit_server.turn.events import Event, Started
 from agentkit_server.turn.options import Limits, limits, merge_load, read_options
 from agentkit_server.turn.prompt import Encoder, with_model_messages
+from agentkit_server.turn.syntaxes.recognise import PLAIN
 from agentkit_server.turn.truncate import Fitted, Space, fit
-from agentkit_server.turn.types import Chat, Turn
+from agentkit_server.turn.types import Chat, Prompt, Tokens, Turn
 
 __all__ = ["Backend", "EmbedRequest", "Embeddings", "embed", "load", "resolve", "run_turn", "unload"]
 
@@ -26,32 +32,55 @@ __all__ = ["Backend", "EmbedRequest", "Embeddings", "embed", "load", "resolve", 
 async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     """The events of `turn`: Started, then for each completion its deltas and one Finish.
 
-    Raises before Started: ModelNotFound, MissingCapability, BadRequest, PromptTooLong, ServerBusy,
-    LoadFailed. After it: RunnerDied, RequestCancelled, AgentkitError when the sequence failed.
+    Raises before Started: ModelNotFound, MissingCapability, BadRequest (SchemaRefused, InvalidGrammar among
+    them), PromptTooLong, ServerBusy, LoadFailed. After it: RunnerDied, RequestCancelled, ConstraintFailed,
+    AgentkitError when the sequence failed.
     """
     model = await resolve(backend, turn.model)
     if "completion" not in model.capabilities:
         raise MissingCapability(f'"{turn.model}" does not support {turn.verb}', param="model")
     if model.adapters:
         raise NotBuiltYet(f"{turn.model!r} has a LoRA adapter, which this version does not apply")
+    # Before a model is loaded for it: what cannot be enforced is refused at once.
+    wanted = await to_thread.run_sync(demands, turn)
     own = read_options(model.parameters)
-    wanted = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
+    bounds = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
     load = merge_load(turn.load, own.load)
     async with backend.residency.lease(model, load, turn.keep_alive) as lease:
-        space = Space(lease.context_length, wanted.num_predict, wanted.num_keep)
-        prompt = with_model_messages(turn.prompt, model) if isinstance(turn.prompt, Chat) else turn.prompt
-        fitted = await fit(Encoder(model, lease.runner), prompt, space, truncate=turn.truncate)
-        yield Started(
-            prompt_tokens=len(fitted.tokens),
-            load_ns=lease.load_ns,
-            truncated_tokens=fitted.cut_tokens,
-            truncated_messages=fitted.cut_messages,
-            prompt=tuple(fitted.tokens),
-        )
-        request = _request(turn, wanted, fitted, lease.context_length)
-        async with aclosing(lease.runner.generate(request)) as replies:
-            async for reply in replies:
-                yield _event(reply, lease.load_ns)
+        started, answer = await _prepared(turn, wanted, bounds, lease, model)
+        async with aclosing(answer.events()) as events:
+            # A grammar that cannot be compiled is told here, while the status is still open.
+            first = await anext(events) if answer.constrained else None
+            yield started
+            if first is not None:
+                yield first
+            async for event in events:
+                yield event
+
+
+async def _prepared(
+    turn: Turn, wanted: Demands, bounds: Limits, lease: Lease, model: Model
+) -> tuple[Started, Answering]:
+    prompt = with_model_messages(turn.prompt, model) if isinstance(turn.prompt, Chat) else turn.prompt
+    encoder = Encoder(model, lease.runner, tools=turn.tools, think=turn.think)
+    syntax = encoder.syntax_of(prompt) if _is_chat(prompt) else PLAIN
+    if turn.think and syntax.thinking is None:
+        raise MissingCapability(f'"{turn.model}" does not support thinking', param="think")
+    constraint = await to_thread.run_sync(constrain, wanted, syntax, lease.runner.facts.control)
+    space = Space(lease.context_length, bounds.num_predict, bounds.num_keep)
+    fitted = await fit(encoder, prompt, space, truncate=turn.truncate)
+    request = _request(turn, bounds, fitted, lease.context_length)
+    answer = await answering(turn, request, fitted.thinking, constraint, lease)
+    started = Started(
+        prompt_tokens=len(answer.prompt),
+        load_ns=lease.load_ns,
+        truncated_tokens=fitted.cut_tokens,
+        truncated_messages=fitted.cut_messages,
+        prompt=tuple(answer.prompt),
+        constraint=constraint.level,
+        notes=constraint.notes,
+    )
+    return started, answer
 
 
 async def load(
@@ -72,34 +101,21 @@ async def unload(backend: Backend, name: str) -> bool:
     return await backend.residency.unload(await resolve(backend, name))
 
 
-def _request(turn: Turn, wanted: Limits, fitted: Fitted, context_length: int) -> Generate:
+def _is_chat(prompt: Prompt) -> bool:
+    """Raw text is continued as it stands: nothing in it is a thought or a call."""
+    return isinstance(prompt, Chat) or (isinstance(prompt, Tokens) and isinstance(prompt.then, Chat))
+
+
+def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int) -> Generate:
     prompt_tokens = len(fitted.tokens)
     return Generate(
         id=0,
         prompt=fitted.tokens,
-        sampling=wanted.sampling,
-        max_tokens=wanted.max_tokens(prompt_tokens, context_length, shift=turn.shift),
-        stop=wanted.stop,
+        sampling=bounds.sampling,
+        max_tokens=bounds.max_tokens(prompt_tokens, context_length, shift=turn.shift),
+        stop=bounds.stop,
         n=turn.n,
         logprobs=turn.logprobs,
         shift=turn.shift,
-        keep=prompt_tokens if wanted.num_keep < 0 else wanted.num_keep,
-    )
-
-
-def _event(reply: Delta | Finished, load_ns: int) -> Event:
-    if isinstance(reply, Delta):
-        return TextDelta(reply.index, reply.text, tuple(reply.tokens), tuple(reply.logprobs or ()))
-    if reply.reason == "error":
-        raise AgentkitError(reply.error or "the model failed while it was answering; send the request again")
-    if reply.reason == "cancelled":
-        raise RequestCancelled("request canceled")
-    return Finish(
-        index=reply.index,
-        reason=reply.reason,
-        usage=reply.usage,
-        timings=reply.timings,
-        load_ns=load_ns,
-        stop_string=reply.stop_string,
-        shifted=reply.shifted,
+        keep=prompt_tokens if bounds.num_keep < 0 else bounds.num_keep,
     )

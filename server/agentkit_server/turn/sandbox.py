@@ -89,11 +89,19 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             _check_format(left)
         return _checked(super().call_binop(context, operator, left, right))
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Let a template append to the lists that it made itself: some keep a queue of call ids in one."""
+        if type(obj) is list and attr in ("append", "pop"):
+            return True
+        return super().is_safe_attribute(obj, attr, value)
+
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call from a template. Methods of texts are bounded; the names are Jinja's, against clashes."""
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str | bytes | int):
             _check_arguments(__obj.__name__, owner, args, kwargs)
+        if isinstance(owner, list):
+            _checked(cast("list[Any]", owner))
         return _checked(super().call(__context, __obj, *args, **kwargs))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -102,6 +110,21 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         if wrapped is not None:
             _check_format(value.__self__)
         return wrapped
+
+
+class _Given(list[Any]):
+    """A list that the template was given, and must not change."""
+
+
+def given(value: Any) -> Any:
+    """`value` as a template may be given it: none of its lists can be changed."""
+    match value:
+        case dict():
+            return {key: given(item) for key, item in cast("dict[Any, Any]", value).items()}
+        case list() | tuple():
+            return _Given(given(item) for item in cast("list[Any]", value))
+        case _:
+            return value
 
 
 def raise_exception(message: str) -> NoReturn:

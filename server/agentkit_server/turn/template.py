@@ -11,17 +11,20 @@ import asyncio
 import ctypes
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from anyio import to_thread
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
 
 from agentkit_server.errors import BadRequest
-from agentkit_server.turn.sandbox import TemplateEnvironment
+from agentkit_server.turn.conversation.probe import probe
+from agentkit_server.turn.conversation.source import Vocabulary
+from agentkit_server.turn.conversation.traits import TemplateTraits
+from agentkit_server.turn.sandbox import TemplateEnvironment, given
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ _MARK = "\ue000agentkit:continue\ue001"
 Message = Mapping[str, Any]
 
 
+Result = TypeVar("Result")
+
+
 class _OutOfTimeError(BaseException):
     """Thrown into the rendering thread. Not an Exception: a filter must not be able to swallow it."""
 
@@ -50,6 +56,16 @@ class ChatTemplate:
     model: str
     source: str
     special_tokens: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    async def traits(self) -> TemplateTraits:
+        """What the template understands, found out once for each source.
+
+        Raises BadRequest when it cannot be read, or takes longer than `RENDER_SECONDS` to be found out.
+        """
+        try:
+            return await _in_time(lambda: _traits(self.source))
+        except TemplateError as error:
+            raise self._refusal(error) from error
 
     async def render(
         self, messages: Sequence[Message], *, continue_last: bool = False, **variables: Any
@@ -108,7 +124,10 @@ class ChatTemplate:
 
 
 def _marked(message: Message) -> dict[str, Any]:
-    return {**message, "content": f"{message.get('content') or ''}{_MARK}"}
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [*cast("list[Any]", content), {"type": "text", "text": _MARK}]}
+    return {**message, "content": f"{content or ''}{_MARK}"}
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message] | None:
@@ -132,22 +151,37 @@ def _compiled(source: str) -> Template:
 _ENVIRONMENT = TemplateEnvironment()
 
 
-class _Rendering:
-    """One template running on a worker thread, which can be stopped from another."""
+@lru_cache(maxsize=64)
+def _traits(source: str) -> TemplateTraits:
+    """Found by rendering, so only to be called within `_in_time`."""
+    template = _compiled(source)
+    fixed = {"tools": None, "documents": None, "bos_token": "<s>", "eos_token": "</s>"}
 
-    def __init__(self, source: str, values: Mapping[str, Any]) -> None:
-        self._source = source
-        self._values = values
+    def render(variables: Mapping[str, Any]) -> str:
+        return _written(template, {**fixed, "add_generation_prompt": True, **variables})
+
+    return probe(render, Vocabulary(_ENVIRONMENT.parse(source)))
+
+
+def _written(template: Template, values: Mapping[str, Any]) -> str:
+    return _ENVIRONMENT.concat(template.generate(given(dict(values))))
+
+
+class _Job(Generic[Result]):
+    """Templates running on a worker thread, which can be stopped from another."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
         self._lock = threading.Lock()
         self._thread: int | None = None
 
-    def run(self) -> str:
+    def run(self) -> Result:
         """Raises TemplateError when it was stopped."""
         try:
             try:
                 with self._lock:
                     self._thread = threading.get_ident()
-                return _ENVIRONMENT.concat(_compiled(self._source).generate(self._values))
+                return self._work()
             finally:
                 # Once this is None nothing can be thrown any more: the thread may go on to other work.
                 with self._lock:
@@ -164,17 +198,21 @@ class _Rendering:
 
 
 async def _render_in_time(source: str, values: Mapping[str, Any]) -> str:
-    rendering = _Rendering(source, values)
+    return await _in_time(lambda: _written(_compiled(source), values))
+
+
+async def _in_time(work: Callable[[], Result]) -> Result:
+    job = _Job(work)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         # Again until it has ended: an exception thrown into a finaliser is swallowed there.
         nonlocal timer
-        rendering.stop()
+        job.stop()
         timer = loop.call_later(0.1, stop)
 
     timer = loop.call_later(RENDER_SECONDS, stop)
     try:
-        return await to_thread.run_sync(rendering.run)
+        return await to_thread.run_sync(job.run)
     finally:
         timer.cancel()

@@ -7,12 +7,12 @@ answer is made as well: what `num_predict` asks for, at most a quarter of the co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from agentkit_server.errors import PromptTooLong
-from agentkit_server.turn.prompt import Encoder
+from agentkit_server.turn.conversation.ending import Ending
+from agentkit_server.turn.prompt import Encoded, Encoder
 from agentkit_server.turn.types import Chat, Infill, Prompt
 
 
@@ -23,6 +23,8 @@ class Fitted:
     tokens: list[int]
     cut_tokens: int = 0
     cut_messages: int = 0
+    thinking: Ending = "none"
+    """Does the prompt end inside a block of thoughts, or behind one?"""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,10 @@ async def fit(encoder: Encoder, prompt: Prompt, space: Space, *, truncate: bool)
     prefix; everything else its middle, after the first `keep` tokens.
     Raises PromptTooLong when it does not fit or cannot be cut to fit, and what `Encoder.encode` raises.
     """
-    tokens = await encoder.encode(prompt)
+    encoded = await encoder.encode(prompt)
+    tokens = encoded.tokens
     if len(tokens) <= space.most:
-        return Fitted(tokens)
+        return Fitted(tokens, thinking=encoded.thinking)
     if not truncate:
         raise PromptTooLong(len(tokens), space.context_length)
     match prompt:
@@ -66,15 +69,16 @@ async def fit(encoder: Encoder, prompt: Prompt, space: Space, *, truncate: bool)
         case Infill():
             return await _cut_infill(encoder, prompt, space, len(tokens))
         case _:
-            return _cut_middle(tokens, space)
+            return _cut_middle(encoded, space)
 
 
-def _cut_middle(tokens: Sequence[int], space: Space) -> Fitted:
+def _cut_middle(encoded: Encoded, space: Space) -> Fitted:
+    tokens = encoded.tokens
     # The first token is usually BOS, which models do badly without.
     keep = min(max(1, space.keep), space.roomy)
     tail = space.roomy - keep
     kept = [*tokens[:keep], *tokens[len(tokens) - tail :]]
-    return Fitted(kept, cut_tokens=len(tokens) - len(kept))
+    return Fitted(kept, cut_tokens=len(tokens) - len(kept), thinking=encoded.thinking)
 
 
 async def _cut_infill(encoder: Encoder, prompt: Infill, space: Space, length: int) -> Fitted:
@@ -91,32 +95,44 @@ async def _cut_chat(encoder: Encoder, chat: Chat, space: Space, length: int) -> 
     low, high = 0, len(shorter) - 1
     while low <= high:
         middle = (low + high) // 2
-        tokens = await encoder.encode(shorter[middle])
-        if len(tokens) <= space.roomy:
-            best = Fitted(tokens, length - len(tokens), len(chat.messages) - len(shorter[middle].messages))
+        tried = await _fitted(encoder, chat, shorter[middle], length)
+        if len(tried.tokens) <= space.roomy:
+            best = tried
             high = middle - 1
         else:
             low = middle + 1
     if best is not None:
         return best
-    least = shorter[-1] if shorter else chat
-    tokens = await encoder.encode(least)
-    if len(tokens) > space.most:
-        raise _uncuttable(len(tokens), space, "the newest turn and the system message alone are")
-    return Fitted(tokens, length - len(tokens), len(chat.messages) - len(least.messages))
+    least = await _fitted(encoder, chat, shorter[-1] if shorter else chat, length)
+    if len(least.tokens) > space.most:
+        raise _uncuttable(len(least.tokens), space, "the newest turn and the system message alone are")
+    return least
+
+
+async def _fitted(encoder: Encoder, chat: Chat, shorter: Chat, length: int) -> Fitted:
+    encoded = await encoder.encode(shorter)
+    cut_messages = len(chat.messages) - len(shorter.messages)
+    return Fitted(encoded.tokens, length - len(encoded.tokens), cut_messages, encoded.thinking)
 
 
 def _shorter(chat: Chat) -> list[tuple[dict[str, Any], ...]]:
-    """What is left of the messages after dropping ever more old turns. A turn begins with a user message,
-    so that calls stay with their results and templates that insist on alternation are content."""
+    """What is left of the messages after dropping ever more that is old: first whole turns, then rounds of
+    calls within the newest one. A turn begins with a user message and a round with an assistant's, so that
+    calls stay with their results and templates that insist on alternation are content."""
     messages = chat.messages
-    pinned = [message.get("role") in ("system", "developer") for message in messages]
-    body = [at for at, pin in enumerate(pinned) if not pin]
-    starts = [at for at in body[1:] if messages[at].get("role") == "user"]
-    if not any(messages[at].get("role") == "user" for at in body):
-        starts = body[1:]
+    pinned = {at for at, message in enumerate(messages) if message.get("role") in ("system", "developer")}
+    body = [at for at in range(len(messages)) if at not in pinned]
+    asked = [at for at in body if messages[at].get("role") == "user"]
+    starts = [(at, pinned) for at in asked if at != body[0]]
+    if asked:
+        newest = pinned | {asked[-1]}
+        answers = [at for at in body if at > asked[-1] and messages[at].get("role") == "assistant"]
+        starts += [(at, newest) for at in answers[1:]]
+    else:
+        starts = [(at, pinned) for at in body[1:] if messages[at].get("role") != "tool"]
     return [
-        tuple(message for at, message in enumerate(messages) if pinned[at] or at >= start) for start in starts
+        tuple(message for at, message in enumerate(messages) if at in kept or at >= start)
+        for start, kept in starts
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +51,45 @@ Prompt = Chat | Text | Infill | Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A function that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """JSON Schema of the arguments object; {} = no arguments are described, any object is valid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolChoice:
+    """Which of a turn's tools may be called. The tools stay in the prompt whatever is chosen."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    """auto: the model decides; none: it must answer; required: it must call."""
+    names: tuple[str, ...] = ()
+    """Only these; () = every tool."""
+    parallel: bool = True
+    """More than one call in a turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseFormat:
+    """What a final answer must look like. Thinking and tool calls are not bound by it."""
+
+    kind: Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+    value: Any = None
+    """json_schema: the schema (dict or bool); regex: str; choice: list of str; grammar: str, Lark as
+    llguidance reads it, or GBNF/EBNF as llama.cpp and xgrammar write it; json_object: None."""
+    compact: bool = False
+    """JSON without white space."""
+    whitespace_pattern: str | None = None
+    """Regex of the white space between JSON tokens, in place of the bounded default."""
+
+
+ThinkLevel = Literal["low", "medium", "high", "max"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Turn:
     model: str
     """Model name as the caller wrote it."""
@@ -61,6 +101,13 @@ class Turn:
     logit_bias: dict[int, float] = field(default_factory=dict[int, float])
     n: int = 1
     logprobs: int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    response_format: ResponseFormat | None = None
+    think: bool | ThinkLevel | None = None
+    """None = as the model does by itself."""
+    thinking_budget: int | None = None
+    """Tokens of thinking after which the block is closed by force; 0 or more."""
     keep_alive: str | float | None = None
     truncate: bool = False
     shift: bool = False
