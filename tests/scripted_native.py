@@ -201,8 +201,8 @@ def _generate(script: Script, body: dict[str, Any]) -> Response:
     if not body.get("prompt"):
         reason = "unload" if body.get("keep_alive") == 0 else "load"
         return JSONResponse({"model": body["model"], "response": "", "done": True, "done_reason": reason})
-    if body.get("format"):
-        return _error(501, "format is not built yet")
+    if body.get("format") == {"not": {}}:
+        return _error(400, "the JSON schema cannot be enforced:\n- /not: not: cannot be negated")
     return _lines(_answer(script, body, lambda kind, text: {{"content": "response"}.get(kind, kind): text}))
 
 

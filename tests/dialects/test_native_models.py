@@ -36,7 +36,12 @@ async def test_clients_that_probe_find_a_server(http: httpx.AsyncClient) -> None
 
 async def test_tags_describe_every_model(http: httpx.AsyncClient) -> None:
     models = (await http.get("/api/tags")).json()["models"]
-    assert {model["name"] for model in models} == {"tiny:latest", "base:latest", "embedder:latest"}
+    assert {model["name"] for model in models} == {
+        "tiny:latest",
+        "thinker:latest",
+        "base:latest",
+        "embedder:latest",
+    }
     tiny = next(model for model in models if model["name"] == "tiny:latest")
     assert tiny["model"] == "tiny:latest"
     assert len(tiny["digest"]) == 64

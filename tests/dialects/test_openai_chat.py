@@ -284,8 +284,19 @@ async def test_a_last_assistant_message_is_answered_unless_its_continuation_is_a
             "messages[0].content[0]",
         ),
         ({"role": "user", "content": [{"type": "input_audio"}]}, 501, "messages[0].content[0]"),
-        ({"role": "tool", "tool_call_id": "x", "content": "1"}, 501, "messages[0].role"),
-        ({"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}, 501, "messages[0].tool_calls"),
+        ({"role": "user", "content": "hi", "tool_calls": [{"id": "x"}]}, 400, "messages[0].tool_calls"),
+        ({"role": "user", "content": "hi", "tool_call_id": "x"}, 400, "messages[0].tool_call_id"),
+        ({"role": "assistant", "content": "hi", "audio": {"id": "x"}}, 501, "messages[0].audio"),
+        ({"role": "assistant", "content": "hi", "tool_calls": {"id": "x"}}, 400, "messages[0].tool_calls"),
+        ({"role": "assistant", "content": "hi", "function_call": {}}, 400, "messages[0].function_call.name"),
+        ({"role": "assistant", "content": "hi", "reasoning": ["x"]}, 400, "messages[0].reasoning"),
+        ({"role": "tool", "content": "1"}, 400, "messages[0].tool_call_id"),
+        ({"role": "tool", "tool_call_id": "x"}, 400, "messages[0].content"),
+        (
+            {"role": "tool", "tool_call_id": "x", "content": [{"type": "image_url"}]},
+            501,
+            "messages[0].content[0]",
+        ),
     ],
 )
 async def test_a_message_that_cannot_be_served_is_refused_by_its_place(
@@ -302,9 +313,13 @@ async def test_a_message_that_cannot_be_served_is_refused_by_its_place(
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"continue_final_message": True}, "continue_final_message"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"reasoning": {"effort": "low"}}, "reasoning"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs"),
+        ({"tool_choice": "required"}, "tool_choice"),
     ],
 )
-async def test_parameters_that_contradict_each_other_are_refused(
+async def test_parameters_that_contradict_each_other_or_the_model_are_refused(
     http: httpx.AsyncClient, parameters: dict[str, Any], param: str
 ) -> None:
     answer = await chat(http, **parameters)

@@ -114,9 +114,7 @@ async def test_errors_become_the_clients_own_exceptions(openai: AsyncOpenAI) -> 
         with pytest.raises(BadRequestError) as unknown:
             await openai.chat.completions.create(model="tiny", messages=MESSAGES, extra_body={"top_kk": 1})
         with pytest.raises(InternalServerError) as later:
-            await openai.chat.completions.create(
-                model="tiny", messages=MESSAGES, response_format={"type": "json_object"}
-            )
+            await openai.chat.completions.create(model="tiny", messages=MESSAGES, modalities=["audio"])
     assert missing.value.code == "model_not_found"
     assert unknown.value.param == "top_kk"
     assert later.value.status_code == 501

@@ -92,11 +92,10 @@ async def test_a_neutral_value_is_accepted_and_any_other_refused_by_name(
 
 
 async def test_a_feature_to_come_is_a_501_in_openai_shape(http: httpx.AsyncClient) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    answer = await chat(http, tools=[tool])
+    answer = await chat(http, modalities=["audio"])
     assert answer.status_code == 501
     error = answer.json()["error"]
-    assert (error["type"], error["param"], error["code"]) == ("api_error", "tools", "not_implemented")
+    assert (error["type"], error["param"], error["code"]) == ("api_error", "modalities", "not_implemented")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agentkit_server.errors import AgentkitError, BadRequest, RequestCancelled
+from agentkit_server.turn.events import Started
 from agentkit_server.turn.run import Backend
 
 log = logging.getLogger(__name__)
@@ -126,14 +127,19 @@ class Stream(Response):
     """
 
     def __init__(
-        self, request: Request, chunks: AsyncGenerator[bytes], media_type: str, error_chunk: ErrorChunk
+        self,
+        request: Request,
+        chunks: AsyncGenerator[bytes],
+        media_type: str,
+        error_chunk: ErrorChunk,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         # `Response.__init__` would announce a content length.
         self.status_code = 200
         self.media_type = media_type
         self.background = None
         self.body = b""
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._request = request
         self._chunks = chunks
@@ -152,6 +158,18 @@ class Stream(Response):
             log.exception("a stream failed")
             last = self._error_chunk(AgentkitError("internal error; the server's log has the details"))
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def constraint_header(started: Started) -> dict[str, str]:
+    """`X-Agentkit-Constraint`: how far a grammar enforces what the request asked for; {} when it asked for
+    nothing."""
+    return {} if started.constraint is None else {"x-agentkit-constraint": started.constraint}
+
+
+def shown(value: Any) -> str:
+    """`value` as an error message shows it: its repr, cut at 100 characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 async def _cancel_when_gone(receive: Receive, scope: CancelScope) -> None:

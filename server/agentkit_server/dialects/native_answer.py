@@ -4,7 +4,7 @@ lines collected into one object."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentkit_server.dialects._shared import Stream, backend_of, unless_gone
+from agentkit_server.dialects._shared import Stream, backend_of, constraint_header, unless_gone
 from agentkit_server.dialects.native_lines import (
     NDJSON,
     Metrics,
@@ -20,6 +20,7 @@ from agentkit_server.dialects.native_lines import (
     error_line,
     line,
     metrics,
+    native_call,
     native_json,
     native_logprobs,
     now,
@@ -28,19 +29,28 @@ from agentkit_server.engine.types import TokenLogprob
 from agentkit_server.errors import BadRequest
 from agentkit_server.residency.keep_alive import parse_keep_alive
 from agentkit_server.residency.types import LoadOptions
-from agentkit_server.turn.events import Event, Finish, Started, TextDelta, ThinkingDelta
+from agentkit_server.turn.events import (
+    Event,
+    Finish,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgumentsDelta,
+    ToolCallEnd,
+    ToolCallStart,
+)
 from agentkit_server.turn.run import load, run_turn, unload
 from agentkit_server.turn.types import Turn
 
 
 class Shape(Protocol):
-    """How a route writes text: generate in `response`, chat in `message`."""
+    """How a route writes an answer: generate in `response`, chat in `message`."""
 
     model: str
     context: bool
     """The last line carries the token ids of prompt and answer."""
 
-    def body(self, text: str, thinking: str = "") -> dict[str, Any]: ...
+    def body(self, text: str, thinking: str = "", calls: Sequence[ToolCallEnd] = ()) -> dict[str, Any]: ...
 
 
 async def answer(request: Request, turn: Turn, shape: Shape, *, stream: bool) -> Response:
@@ -50,8 +60,10 @@ async def answer(request: Request, turn: Turn, shape: Shape, *, stream: bool) ->
     if not stream:
         async with aclosing(events):
             return await unless_gone(request, _collected(events, shape, began))
-    first = await unless_gone(request, anext(events))
-    return Stream(request, _lines(first, events, shape, began), NDJSON, error_line)
+    started = await unless_gone(request, anext(events))
+    assert isinstance(started, Started)
+    lines = _lines(started, events, shape, began)
+    return Stream(request, lines, NDJSON, error_line, constraint_header(started))
 
 
 async def load_only(
@@ -80,11 +92,16 @@ def alternatives(logprobs: bool, top_logprobs: int) -> int | None:
     return top_logprobs if logprobs else None
 
 
+def more(thinking: str, calls: Sequence[ToolCallEnd]) -> dict[str, Any]:
+    """The fields of an answer beside its text, those that it has."""
+    fields: dict[str, Any] = {"thinking": thinking} if thinking else {}
+    return {**fields, "tool_calls": [native_call(call) for call in calls]} if calls else fields
+
+
 async def _lines(
-    first: Event, events: AsyncGenerator[Event], shape: Shape, began: int
+    started: Started, events: AsyncGenerator[Event], shape: Shape, began: int
 ) -> AsyncGenerator[bytes]:
-    assert isinstance(first, Started)
-    context = [*first.prompt] if shape.context else []
+    context = [*started.prompt] if shape.context else []
     # Everything of a line before the text is the same but for the time.
     head = b'{"model":' + encode(shape.model) + b',"created_at":"'
     async with aclosing(events):
@@ -97,10 +114,12 @@ async def _lines(
                         yield _joined(head, _delta(shape.body(text), logprobs))
                 case ThinkingDelta(_, text):
                     yield _joined(head, _delta(shape.body("", text), ()))
+                case ToolCallEnd():
+                    yield _joined(head, _delta(shape.body("", calls=(event,)), ()))
                 case Finish():
-                    numbers = metrics(first, event, began, context if shape.context else None)
+                    numbers = metrics(started, event, began, context if shape.context else None)
                     yield line(_last(shape, shape.body(""), numbers))
-                case Started():
+                case Started() | ToolCallStart() | ToolArgumentsDelta():
                     pass
 
 
@@ -111,6 +130,7 @@ def _joined(head: bytes, delta: dict[str, Any]) -> bytes:
 async def _collected(events: AsyncGenerator[Event], shape: Shape, began: int) -> Response:
     texts: list[str] = []
     thoughts: list[str] = []
+    calls: list[ToolCallEnd] = []
     logprobs: list[TokenLogprob] = []
     context: list[int] = []
     started, finish = None, None
@@ -122,16 +142,19 @@ async def _collected(events: AsyncGenerator[Event], shape: Shape, began: int) ->
                 logprobs += new
             case ThinkingDelta(_, text):
                 thoughts.append(text)
+            case ToolCallEnd():
+                calls.append(event)
+            case ToolCallStart() | ToolArgumentsDelta():
+                pass
             case Started():
                 started = event
                 context += event.prompt
             case Finish():
                 finish = event
     assert started is not None and finish is not None
-    body = _delta(shape.body("".join(texts), "".join(thoughts)), tuple(logprobs))
-    return native_json(
-        _last(shape, body, metrics(started, finish, began, context if shape.context else None))
-    )
+    body = _delta(shape.body("".join(texts), "".join(thoughts), calls), tuple(logprobs))
+    numbers = metrics(started, finish, began, context if shape.context else None)
+    return native_json(_last(shape, body, numbers), headers=constraint_header(started))
 
 
 def _delta(body: dict[str, Any], logprobs: tuple[TokenLogprob, ...]) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from agentkit_server.dialects.native_answer import alternatives, answer, load_only
-from agentkit_server.dialects.native_options import refuse_images, run_options
+from agentkit_server.dialects._calls import read_calls
+from agentkit_server.dialects._tools import read_tool_choice, read_tools
+from agentkit_server.dialects.native_answer import alternatives, answer, load_only, more
+from agentkit_server.dialects.native_options import read_format, read_think, refuse_images, run_options
 from agentkit_server.dialects.native_types import ChatBody, ChatMessage, read_as
-from agentkit_server.errors import BadRequest, NotBuiltYet
+from agentkit_server.errors import BadRequest
+from agentkit_server.turn.events import ToolCallEnd
 from agentkit_server.turn.options import Options
 from agentkit_server.turn.types import Chat, Turn
 
@@ -18,17 +22,16 @@ router = APIRouter()
 
 
 class ChatShape:
-    """Text goes into `message.content`."""
+    """Everything goes into `message`."""
 
     context = False
 
     def __init__(self, model: str) -> None:
         self.model = model
 
-    def body(self, text: str, thinking: str = "") -> dict[str, Any]:
-        """The part of a line that carries text."""
-        message = {"role": "assistant", "content": text}
-        return {"message": {**message, "thinking": thinking} if thinking else message}
+    def body(self, text: str, thinking: str = "", calls: Sequence[ToolCallEnd] = ()) -> dict[str, Any]:
+        """The part of a line that carries an answer."""
+        return {"message": {"role": "assistant", "content": text, **more(thinking, calls)}}
 
 
 @router.post("/api/chat")
@@ -48,9 +51,7 @@ async def chat(request: Request) -> Response:
 def chat_turn(body: ChatBody, options: Options) -> Turn:
     """The turn that `body` asks for. A last message of the assistant is continued. Raises BadRequest,
     NotBuiltYet."""
-    if body.tools:
-        raise NotBuiltYet("tools are not built yet in this version; leave them out", param="tools")
-    messages = tuple(_message(message) for message in body.messages)
+    messages = tuple(_message(message, f"messages[{at}]") for at, message in enumerate(body.messages))
     continue_last = bool(messages) and messages[-1]["role"] == "assistant"
     return Turn(
         model=body.wanted,
@@ -58,22 +59,26 @@ def chat_turn(body: ChatBody, options: Options) -> Turn:
         options=options.runtime,
         load=options.load,
         logprobs=alternatives(body.logprobs, body.top_logprobs),
+        tools=read_tools(body.tools),
+        tool_choice=read_tool_choice(body.tool_choice, body.parallel_tool_calls),
+        response_format=read_format(body),
+        think=read_think(body),
+        thinking_budget=body.thinking_budget,
         keep_alive=body.keep_alive,
         truncate=body.truncate,
         shift=body.shift,
     )
 
 
-def _message(message: ChatMessage) -> dict[str, Any]:
+def _message(message: ChatMessage, where: str) -> dict[str, Any]:
     refuse_images(message.images)
-    if message.tool_calls:
-        raise NotBuiltYet("tool calls are not built yet in this version", param="messages.tool_calls")
-    given = {"role": message.role.lower(), "content": message.content}
+    given: dict[str, Any] = {"role": message.role.lower(), "content": message.content}
     if message.thinking:
-        # Templates know the text of earlier thinking by either name.
-        given |= {"thinking": message.thinking, "reasoning_content": message.thinking}
+        given["thinking"] = message.thinking
+    if message.tool_calls:
+        given["tool_calls"] = read_calls(message.tool_calls, f"{where}.tool_calls")
     if message.tool_name:
-        given |= {"tool_name": message.tool_name, "name": message.tool_name}
+        given["name"] = message.tool_name
     if message.tool_call_id:
         given["tool_call_id"] = message.tool_call_id
     return given

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from agentkit_server.dialects.native_answer import alternatives, answer, load_only
-from agentkit_server.dialects.native_options import refuse_images, run_options
+from agentkit_server.dialects.native_answer import alternatives, answer, load_only, more
+from agentkit_server.dialects.native_options import read_format, read_think, refuse_images, run_options
 from agentkit_server.dialects.native_types import GenerateBody, read_as
 from agentkit_server.errors import BadRequest, ModelNotFound, NotBuiltYet
+from agentkit_server.turn.events import ToolCallEnd
 from agentkit_server.turn.options import Options
 from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens, Turn
 
@@ -28,9 +30,9 @@ class GenerateShape:
         self.model = model
         self.context = context
 
-    def body(self, text: str, thinking: str = "") -> dict[str, Any]:
-        """The part of a line that carries text."""
-        return {"response": text, "thinking": thinking} if thinking else {"response": text}
+    def body(self, text: str, thinking: str = "", calls: Sequence[ToolCallEnd] = ()) -> dict[str, Any]:
+        """The part of a line that carries an answer."""
+        return {"response": text, **more(thinking, calls)}
 
 
 @router.post("/api/generate")
@@ -56,6 +58,9 @@ def generate_turn(body: GenerateBody, options: Options) -> Turn:
         options=options.runtime,
         load=options.load,
         logprobs=alternatives(body.logprobs, body.top_logprobs),
+        response_format=read_format(body),
+        think=read_think(body),
+        thinking_budget=body.thinking_budget,
         keep_alive=body.keep_alive,
         truncate=body.truncate,
         shift=body.shift,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,8 @@ import msgspec
 from starlette.responses import Response
 
 from agentkit_server.engine.types import TokenLogprob
-from agentkit_server.errors import AgentkitError, ServerBusy
-from agentkit_server.turn.events import Finish, Started
+from agentkit_server.errors import AgentkitError, SchemaRefused, ServerBusy
+from agentkit_server.turn.events import Finish, Level, Started, ToolCallEnd
 
 NDJSON = "application/x-ndjson"
 encode = msgspec.json.encode
@@ -32,6 +33,10 @@ class Metrics(msgspec.Struct, omit_defaults=True, kw_only=True):
     truncated_tokens: int = 0
     """Tokens cut from the prompt, or dropped by context shifts."""
     truncated_messages: int = 0
+    eval_thinking_count: int = 0
+    """Tokens of `eval_count` that were thoughts."""
+    constraint: Level | None = None
+    constraint_notes: tuple[str, ...] = ()
 
 
 def now() -> str:
@@ -49,19 +54,19 @@ def line(value: Any) -> bytes:
     return encode(value) + b"\n"
 
 
-def native_json(value: Any, status: int = 200) -> Response:
+def native_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A whole response."""
-    return Response(encode(value), status, media_type="application/json; charset=utf-8")
+    return Response(encode(value), status, headers, media_type="application/json; charset=utf-8")
 
 
 def error_line(error: AgentkitError) -> bytes:
     """An error after the first byte: the last line of a stream."""
-    return line({"error": error.message})
+    return line(_told(error))
 
 
 def error_response(error: AgentkitError) -> Response:
     """An error before the first byte."""
-    response = native_json({"error": error.message}, error.status)
+    response = native_json(_told(error), error.status)
     if isinstance(error, ServerBusy):
         response.headers["retry-after"] = str(error.retry_after)
     return response
@@ -81,7 +86,16 @@ def metrics(started: Started, finish: Finish, began_ns: int, context: list[int] 
         context=context,
         truncated_tokens=started.truncated_tokens + finish.shifted,
         truncated_messages=started.truncated_messages,
+        eval_thinking_count=finish.thinking_tokens,
+        constraint=started.constraint,
+        constraint_notes=started.notes,
     )
+
+
+def native_call(call: ToolCallEnd) -> dict[str, Any]:
+    """An entry of `tool_calls`: one whole call, its arguments as an object."""
+    arguments = msgspec.json.decode(call.arguments)
+    return {"id": call.id, "function": {"index": call.call, "name": call.name, "arguments": arguments}}
 
 
 def native_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
@@ -97,3 +111,10 @@ def native_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
         }
         for item in logprobs
     ]
+
+
+def _told(error: AgentkitError) -> dict[str, Any]:
+    """A refused schema adds `problems`, each with pointer, keyword, reason and rewrite."""
+    if isinstance(error, SchemaRefused):
+        return {"error": error.message, "problems": error.problems}
+    return {"error": error.message}

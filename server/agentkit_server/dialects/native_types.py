@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -34,10 +34,12 @@ class RunBody(ModelBody, kw_only=True):
     """What generate and chat share."""
 
     stream: bool = True
-    format: str | dict[str, Any] = ""
+    format: Any = ""
+    compact: bool = False
     options: dict[str, Any] = {}
     keep_alive: KeepAlive | None = None
     think: bool | str | None = None
+    thinking_budget: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     truncate: bool = False
     shift: bool = False
     logprobs: bool = False
@@ -60,14 +62,16 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     content: str = ""
     thinking: str = ""
     images: list[str] = []
-    tool_calls: list[dict[str, Any]] = []
+    tool_calls: list[Any] = []
     tool_name: str = ""
     tool_call_id: str = ""
 
 
 class ChatBody(RunBody, kw_only=True):
     messages: list[ChatMessage] = []
-    tools: list[dict[str, Any]] = []
+    tools: list[Any] = []
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
 
 
 class EmbedBody(ModelBody, kw_only=True):

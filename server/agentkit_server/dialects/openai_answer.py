@@ -13,10 +13,10 @@ from anyio import CancelScope
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentkit_server.dialects._shared import Stream, backend_of, unless_gone
+from agentkit_server.dialects._shared import Stream, backend_of, constraint_header, unless_gone
 from agentkit_server.dialects.openai_errors import error_body
 from agentkit_server.dialects.openai_wire import Envelope, encode, fingerprint, json_response, sse
-from agentkit_server.errors import AgentkitError, BadRequest
+from agentkit_server.errors import AgentkitError, BadRequest, InvalidGrammar, SchemaRefused
 from agentkit_server.turn.events import Event, Started
 from agentkit_server.turn.run import Backend, resolve, run_turn
 from agentkit_server.turn.types import Turn
@@ -30,8 +30,11 @@ class Shape(Protocol):
 
     kind: str
     """What its ids begin with."""
-    prompt_param: str
-    """The parameter that a turn's errors call `prompt`."""
+
+    def param(self, name: str) -> str:
+        """What the caller calls the parameter that a turn's errors call `name`: `prompt`,
+        `response_format`, `tools[3]…`."""
+        ...
 
     def stream(
         self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
@@ -39,7 +42,9 @@ class Shape(Protocol):
         """Server-sent events up to and with `[DONE]`. Closes `events`."""
         ...
 
-    async def collect(self, events: AsyncIterator[Event], envelope: Envelope) -> dict[str, Any]:
+    async def collect(
+        self, started: Started, events: AsyncIterator[Event], envelope: Envelope
+    ) -> dict[str, Any]:
         """The whole answer as one object."""
         ...
 
@@ -55,14 +60,17 @@ async def answer(request: Request, turns: list[Turn], shape: Shape, *, stream: b
         envelope = Envelope(shape.kind, turns[0].model, fingerprint(model.digest))
         events = run_together(backend, turns)
         if not stream:
-            return json_response(await unless_gone(request, _collected(shape, events, envelope)))
+            return await unless_gone(request, _collected(shape, events, envelope))
         started = await unless_gone(request, anext(events))
     except BadRequest as error:
-        if error.param == "prompt":
-            error.param = shape.prompt_param
+        if error.param is None and isinstance(error, (SchemaRefused, InvalidGrammar)):
+            error.param = "response_format"
+        if error.param is not None:
+            error.param = shape.param(error.param)
         raise
     assert isinstance(started, Started)
-    return Stream(request, shape.stream(started, events, envelope), "text/event-stream", error_chunk)
+    chunks = shape.stream(started, events, envelope)
+    return Stream(request, chunks, "text/event-stream", error_chunk, constraint_header(started))
 
 
 def error_chunk(error: AgentkitError) -> bytes:
@@ -107,9 +115,12 @@ async def run_together(backend: Backend, turns: list[Turn]) -> AsyncGenerator[Ev
             await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _collected(shape: Shape, events: AsyncGenerator[Event], envelope: Envelope) -> dict[str, Any]:
+async def _collected(shape: Shape, events: AsyncGenerator[Event], envelope: Envelope) -> Response:
     async with aclosing(events):
-        return await shape.collect(events, envelope)
+        started = await anext(events)
+        assert isinstance(started, Started)
+        body = await shape.collect(started, events, envelope)
+    return json_response(body, constraint_header(started))
 
 
 async def _pump(
@@ -134,4 +145,7 @@ def _combined(started: list[Started]) -> Started:
         load_ns=max(each.load_ns for each in started),
         truncated_tokens=sum(each.truncated_tokens for each in started),
         truncated_messages=sum(each.truncated_messages for each in started),
+        # Every prompt of a request is answered under the same demands.
+        constraint=started[0].constraint,
+        notes=started[0].notes,
     )

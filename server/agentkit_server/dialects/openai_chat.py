@@ -1,9 +1,7 @@
-"""POST /v1/chat/completions: body -> Turn, Events -> chat.completion or a stream of chunks."""
+"""POST /v1/chat/completions: from a body to a Turn."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
@@ -11,132 +9,119 @@ from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
-from agentkit_server.dialects._shared import read_json
+from agentkit_server.dialects._shared import read_json, shown
+from agentkit_server.dialects._tools import read_functions, read_tool_choice, read_tools
 from agentkit_server.dialects.openai_answer import answer
+from agentkit_server.dialects.openai_chat_answer import ChatAnswer
+from agentkit_server.dialects.openai_formats import read_format
 from agentkit_server.dialects.openai_messages import chat_messages
 from agentkit_server.dialects.openai_parameters import (
     DEFAULTS,
     Count,
-    SamplingBody,
     load_options,
     logit_bias,
     parse,
     sampling_options,
 )
-from agentkit_server.dialects.openai_wire import (
-    Choice,
-    Chunks,
-    Envelope,
-    Tally,
-    chat_logprobs,
-    collect,
-    truncation,
-)
-from agentkit_server.engine.types import TokenLogprob
+from agentkit_server.dialects.openai_thinking import ThinkingBody, read_think, template_kwargs, think_param
 from agentkit_server.errors import BadRequest
-from agentkit_server.turn.events import Event, Finish, Started, TextDelta, ThinkingDelta
-from agentkit_server.turn.types import Chat, Turn
+from agentkit_server.turn.types import Chat, Tool, ToolChoice, Turn
 
 router = APIRouter()
 
 
-class ChatBody(SamplingBody, kw_only=True):
+class ChatBody(ThinkingBody, kw_only=True):
     """The parameters that chat/completions honours."""
 
     messages: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    # OpenAI's older form of the same.
+    functions: list[Any] | None = None
+    function_call: str | dict[str, Any] | None = None
     # Extensions.
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
+
+    @property
+    def legacy(self) -> bool:
+        """Functions came in the older form, and calls are answered in it."""
+        return bool(self.functions)
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """One answer of `n` choices to a conversation."""
     body = parse(await read_json(request), ChatBody)
-    return await answer(request, [chat_turn(body)], ChatAnswer(body), stream=bool(body.stream))
+    return await answer(request, [chat_turn(body)], _answer(body), stream=bool(body.stream))
+
+
+def _answer(body: ChatBody) -> ChatAnswer:
+    demand = read_format(body)
+    names = {"prompt": "messages", "think": think_param(body)}
+    return ChatAnswer(
+        n=body.n or 1,
+        include_usage=body.include_usage,
+        logprobs=bool(body.logprobs),
+        names=names | ({"response_format": demand.param} if demand else {}),
+        legacy=body.legacy,
+    )
 
 
 def chat_turn(body: ChatBody) -> Turn:
-    """The turn that `body` asks for. Raises BadRequest for parameters that contradict each other."""
+    """The turn that `body` asks for. Raises BadRequest for parameters that contradict each other, and
+    NotBuiltYet."""
     messages = chat_messages(body.messages)
+    continue_last = _continues(body, messages[-1]["role"])
+    demand = read_format(body)
     return Turn(
         model=body.model,
-        prompt=Chat(messages, continue_last=_continues(body, messages[-1]["role"])),
+        prompt=Chat(messages, continue_last=continue_last, template_kwargs=template_kwargs(body)),
         options=sampling_options(body, _max_tokens(body)),
         load=load_options(body),
         logit_bias=logit_bias(body),
         n=body.n or 1,
         logprobs=_alternatives(body),
+        tools=_tools(body),
+        tool_choice=_tool_choice(body),
+        response_format=demand and demand.format,
+        think=read_think(body),
+        thinking_budget=body.thinking_budget,
         keep_alive=body.keep_alive,
         truncate=bool(body.truncate),
         defaults=DEFAULTS,
     )
 
 
-class ChatAnswer:
-    """Turns the events of one turn into OpenAI's objects."""
+def _tools(body: ChatBody) -> tuple[Tool, ...]:
+    if body.legacy and body.tools:
+        raise BadRequest("functions is the older form of tools; send one of them", param="functions")
+    return read_functions(body.functions) if body.functions else read_tools(body.tools or ())
 
-    kind = "chatcmpl"
-    prompt_param = "messages"
 
-    def __init__(self, body: ChatBody) -> None:
-        self._include_usage = body.include_usage
-        self._logprobs = bool(body.logprobs)
-        self._n = body.n or 1
-
-    async def stream(
-        self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
-    ) -> AsyncGenerator[bytes]:
-        """Server-sent events up to and with `[DONE]`. Closes `events`."""
-        chunks = Chunks(envelope, "chat.completion.chunk", self._include_usage)
-        tally = Tally(self._n)
-        async with aclosing(events):
-            first: dict[str, Any] = {"role": "assistant", "content": ""}
-            for index in range(self._n):
-                yield chunks.started(self._choice(index, first), truncation(started))
-            async for event in events:
-                match event:
-                    case TextDelta(index, text, _, logprobs) if text or logprobs:
-                        yield chunks.choice(self._choice(index, {"content": text}, logprobs=logprobs))
-                    case ThinkingDelta(index, text):
-                        yield chunks.choice(self._choice(index, {"reasoning": text}))
-                    case Finish(index, reason):
-                        tally.add(event)
-                        yield chunks.choice(self._choice(index, {}, reason))
-                    case _:
-                        pass
-        yield chunks.end(tally.usage())
-
-    async def collect(self, events: AsyncIterator[Event], envelope: Envelope) -> dict[str, Any]:
-        """The whole answer as one object."""
-        collected = await collect(events, self._n)
-        choices = [self._whole_choice(index, choice) for index, choice in enumerate(collected.choices)]
-        fields = {"object": "chat.completion", "choices": choices, "usage": collected.usage}
-        return {**envelope.fields, **fields, **collected.truncated}
-
-    def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.texts), "refusal": None}
-        if choice.thoughts:
-            message["reasoning"] = "".join(choice.thoughts)
-        return {
-            "index": index,
-            "message": message,
-            "logprobs": {"content": chat_logprobs(choice.logprobs)} if self._logprobs else None,
-            "finish_reason": choice.reason,
-        }
-
-    def _choice(
-        self,
-        index: int,
-        delta: dict[str, Any],
-        reason: str | None = None,
-        logprobs: tuple[TokenLogprob, ...] = (),
-    ) -> dict[str, Any]:
-        content = {"content": chat_logprobs(logprobs)} if logprobs else None
-        return {"index": index, "delta": delta, "logprobs": content, "finish_reason": reason}
+def _tool_choice(body: ChatBody) -> ToolChoice:
+    if body.function_call is None:
+        # The older form has room for one call.
+        return read_tool_choice(body.tool_choice, False if body.legacy else body.parallel_tool_calls)
+    if body.tool_choice is not None:
+        raise BadRequest(
+            "function_call is the older form of tool_choice; send one of them", param="function_call"
+        )
+    match body.function_call:
+        case "auto" | "none":
+            return read_tool_choice(body.function_call, parallel=False)
+        case {"name": str(name)} if name:
+            return ToolChoice(mode="required", names=(name,), parallel=False)
+        case _:
+            raise BadRequest(
+                f"function_call is {shown(body.function_call)}; it must be 'auto', 'none' or "
+                f"{{'name': '...'}}",
+                param="function_call",
+            )
 
 
 def _max_tokens(body: ChatBody) -> int | None:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from agentkit_server.dialects._shared import read_json
 from agentkit_server.dialects.openai_answer import answer
+from agentkit_server.dialects.openai_formats import read_format
 from agentkit_server.dialects.openai_parameters import (
     DEFAULTS,
     SamplingBody,
@@ -23,7 +24,7 @@ from agentkit_server.dialects.openai_parameters import (
     sampling_options,
     texts_or_tokens,
 )
-from agentkit_server.dialects.openai_wire import Choice, Chunks, Envelope, Tally, collect, truncation
+from agentkit_server.dialects.openai_wire import Choice, Chunks, Envelope, Tally, collect, notices
 from agentkit_server.engine.types import TokenLogprob
 from agentkit_server.errors import BadRequest, NotBuiltYet
 from agentkit_server.turn.events import Event, Finish, Started, TextDelta
@@ -59,6 +60,7 @@ def completion_turns(body: CompletionBody, prompts: list[str | list[int]]) -> li
     _check(body, prompts)
     max_tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     options, bias = sampling_options(body, max_tokens), logit_bias(body)
+    demand = read_format(body)
     return [
         Turn(
             model=body.model,
@@ -68,6 +70,7 @@ def completion_turns(body: CompletionBody, prompts: list[str | list[int]]) -> li
             logit_bias=bias,
             n=body.n or 1,
             logprobs=body.logprobs,
+            response_format=demand and demand.format,
             keep_alive=body.keep_alive,
             truncate=bool(body.truncate),
             verb="generate",
@@ -81,26 +84,30 @@ class CompletionAnswer:
     """Turns the events of all prompts into OpenAI's objects."""
 
     kind = "cmpl"
-    prompt_param = "prompt"
 
     def __init__(self, body: CompletionBody, prompts: list[str | list[int]]) -> None:
         self._include_usage = body.include_usage
+        self._demand = read_format(body)
         self._logprobs = body.logprobs
         self._n = body.n or 1
         echoed = [prompt if body.echo and isinstance(prompt, str) else "" for prompt in prompts]
         self._echoes = [echo for echo in echoed for _ in range(self._n)]
+
+    def param(self, name: str) -> str:
+        """What the caller calls the parameter that a turn's errors call `name`."""
+        return self._demand.param if name == "response_format" and self._demand else name
 
     async def stream(
         self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
     ) -> AsyncGenerator[bytes]:
         """Server-sent events up to and with `[DONE]`. Closes `events`."""
         chunks = Chunks(envelope, "text_completion", self._include_usage)
-        tally, truncated = Tally(self._n), truncation(started)
+        tally, said = Tally(self._n), notices(started)
         offsets = [0] * len(self._echoes)
         async with aclosing(events):
             for index, echo in enumerate(self._echoes):
-                if echo or truncated:
-                    yield chunks.started(self._choice(index, echo, None), truncated)
+                if echo or said:
+                    yield chunks.started(self._choice(index, echo, None), said)
             async for event in events:
                 match event:
                     case TextDelta(index, text, _, logprobs) if text or logprobs:
@@ -114,16 +121,20 @@ class CompletionAnswer:
                         pass
         yield chunks.end(tally.usage())
 
-    async def collect(self, events: AsyncIterator[Event], envelope: Envelope) -> dict[str, Any]:
+    async def collect(
+        self, started: Started, events: AsyncIterator[Event], envelope: Envelope
+    ) -> dict[str, Any]:
         """The whole answer as one object."""
         collected = await collect(events, self._n, len(self._echoes) // self._n)
         choices = [self._whole_choice(index, choice) for index, choice in enumerate(collected.choices)]
         fields = {"object": "text_completion", "choices": choices, "usage": collected.usage}
-        return {**envelope.fields, **fields, **collected.truncated}
+        return {**envelope.fields, **fields, **notices(started)}
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         text = self._echoes[index] + "".join(choice.texts)
-        return self._choice(index, text, self._table(choice.logprobs, 0), choice.reason)
+        return self._choice(
+            index, text, self._table(choice.logprobs, 0), choice.finish and choice.finish.reason
+        )
 
     def _choice(
         self, index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from agentkit_server.dialects.openai_wire import encode
-from agentkit_server.errors import AgentkitError, ServerBusy
+from agentkit_server.errors import AgentkitError, SchemaRefused, ServerBusy
 
 _TYPES = {
     400: "invalid_request_error",
@@ -20,9 +20,13 @@ _TYPES = {
 
 
 def error_body(error: AgentkitError) -> dict[str, Any]:
-    """`{"error": {message, type, param, code}}`, as a response body or as the last event of a stream."""
+    """`{"error": {message, type, param, code}}`, as a response body or as the last event of a stream. A
+    refused schema adds `problems`, each with pointer, keyword, reason and rewrite."""
     kind = _TYPES.get(error.status, "api_error")
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    told: dict[str, Any] = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    if isinstance(error, SchemaRefused):
+        told["problems"] = error.problems
+    return {"error": told}
 
 
 def error_response(error: AgentkitError) -> Response:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
+from agentkit_server.dialects._shared import shown
+from agentkit_server.dialects.openai_formats import FormatBody
 from agentkit_server.engine.types import Sampling
 from agentkit_server.errors import BadRequest, NotBuiltYet, UnsupportedParameter
 from agentkit_server.residency.types import LoadOptions
@@ -19,6 +21,7 @@ from agentkit_server.turn.options import MAX_STOP_LENGTH, MAX_STOPS
 
 IGNORED = frozenset(
     {
+        "guided_decoding_backend",
         "metadata",
         "prediction",
         "prompt_cache_key",
@@ -31,30 +34,17 @@ IGNORED = frozenset(
 """Accepted with any value: they are for billing, storage, abuse checks or speed, never for the text."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "function_call": ("none", "auto"),
-    "functions": ([],),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
-    "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
+    "verbosity": ("medium",),
 }
 """Accepted with these values, which ask for what happens anyway; any other value is refused."""
 
 NOT_BUILT = frozenset(
     {
         "audio",
-        "chat_template_kwargs",
-        "function_call",
-        "functions",
         "modalities",
-        "reasoning_effort",
-        "response_format",
-        "structured_outputs",
-        "tool_choice",
-        "tools",
+        "structural_tag",
         "verbosity",
         "web_search_options",
     }
@@ -83,7 +73,7 @@ class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("include_obfuscation pads chunks against eavesdroppers, which is not built yet")
 
 
-class SamplingBody(msgspec.Struct, kw_only=True):
+class SamplingBody(FormatBody, kw_only=True):
     """What chat/completions and completions have in common. None = not given (null counts as such)."""
 
     model: str = ""
@@ -190,7 +180,7 @@ def texts_or_tokens(value: str | list[Any], param: str) -> list[str | list[int]]
             return [items] if isinstance(items[0], int) else items
     raise BadRequest(
         f"{param} must be a string, a list of strings, a list of token ids, or a list of lists of token ids, "
-        f"and not empty; got {_short(value)}",
+        f"and not empty; got {shown(value)}",
         param=param,
     )
 
@@ -198,12 +188,12 @@ def texts_or_tokens(value: str | list[Any], param: str) -> list[str | list[int]]
 def _refusal(name: str, value: Any, known: tuple[str, ...]) -> UnsupportedParameter | NotBuiltYet:
     if name in NOT_BUILT:
         return NotBuiltYet(
-            f"{name!r} = {_short(value)} is not built yet in this version; leave it out", param=name
+            f"{name!r} = {shown(value)} is not built yet in this version; leave it out", param=name
         )
     if name in NEUTRAL:
         served = ", ".join(repr(neutral) for neutral in NEUTRAL[name])
         return UnsupportedParameter(
-            f"{name!r} = {_short(value)} is not served here; use {served}, or leave it out", param=name
+            f"{name!r} = {shown(value)} is not served here; use {served}, or leave it out", param=name
         )
     close = difflib.get_close_matches(name, (*known, *IGNORED, *NEUTRAL, *NOT_BUILT), n=1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}?" if close else "leave it out"
@@ -217,9 +207,4 @@ def _invalid(problem: str, given: dict[str, Any]) -> BadRequest:
         return BadRequest(f"the request body is invalid: {problem}")
     top = re.split(r"[.\[]", path, maxsplit=1)[0]
     what = what[:1].lower() + what[1:]
-    return BadRequest(f"{path!r} is invalid: {what}; {top} was {_short(given.get(top))}", param=path)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return BadRequest(f"{path!r} is invalid: {what}; {top} was {shown(given.get(top))}", param=path)

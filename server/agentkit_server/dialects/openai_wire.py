@@ -14,7 +14,16 @@ import msgspec
 from starlette.responses import Response
 
 from agentkit_server.engine.types import TokenLogprob
-from agentkit_server.turn.events import Event, Finish, Started, TextDelta, ThinkingDelta
+from agentkit_server.turn.events import (
+    Event,
+    Finish,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgumentsDelta,
+    ToolCallEnd,
+    ToolCallStart,
+)
 
 VERSION = version("agentkit")
 encode = msgspec.json.encode
@@ -26,9 +35,9 @@ def sse(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
-def json_response(body: dict[str, Any]) -> Response:
+def json_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     """A whole answer with status 200."""
-    return Response(encode(body), media_type="application/json")
+    return Response(encode(body), headers=headers, media_type="application/json")
 
 
 def fingerprint(digest: str) -> str:
@@ -62,11 +71,11 @@ class Chunks:
         """A chunk with one choice."""
         return self._head + encode(choice) + self._tail
 
-    def started(self, choice: dict[str, Any], truncated: dict[str, Any]) -> bytes:
-        """A first chunk, which says in `truncated` what was cut from the prompt, when anything was."""
-        if not truncated:
+    def started(self, choice: dict[str, Any], notices: dict[str, Any]) -> bytes:
+        """A first chunk, with the `notices` of its Started."""
+        if not notices:
             return self.choice(choice)
-        return self._head + encode(choice) + b"]," + encode(truncated)[1:-1] + self._tail[1:]
+        return self._head + encode(choice) + b"]," + encode(notices)[1:-1] + self._tail[1:]
 
     def end(self, usage: dict[str, Any]) -> bytes:
         """The usage chunk, when it was asked for, and the end mark."""
@@ -83,6 +92,7 @@ class Tally:
         self._prompts: dict[int, int] = {}
         self._cached: dict[int, int] = {}
         self._completion = 0
+        self._thinking = 0
 
     def add(self, finish: Finish) -> None:
         prompt, usage = finish.index // self._n, finish.usage
@@ -90,6 +100,7 @@ class Tally:
         # Later choices of a prompt always find it cached by the first: the least is what was saved.
         self._cached[prompt] = min(usage.cached_tokens, self._cached.get(prompt, usage.cached_tokens))
         self._completion += usage.completion_tokens
+        self._thinking += finish.thinking_tokens
 
     def usage(self) -> dict[str, Any]:
         """The `usage` object."""
@@ -99,8 +110,17 @@ class Tally:
             "completion_tokens": self._completion,
             "total_tokens": prompt_tokens + self._completion,
             "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
-            "completion_tokens_details": {"reasoning_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": self._thinking},
         }
+
+
+@dataclass
+class Call:
+    """One tool call, collected; its arguments are cut short where the answer was."""
+
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list[str])
 
 
 @dataclass
@@ -109,45 +129,54 @@ class Choice:
 
     texts: list[str] = field(default_factory=list[str])
     thoughts: list[str] = field(default_factory=list[str])
+    calls: list[Call] = field(default_factory=list[Call])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
-    reason: str = ""
+    finish: Finish | None = None
 
 
 @dataclass
 class Collected:
-    """Everything that the events of an answer said."""
+    """Everything that the events of an answer said after Started."""
 
     choices: list[Choice]
     usage: dict[str, Any]
-    truncated: dict[str, Any]
 
 
 async def collect(events: AsyncIterator[Event], n: int, prompts: int = 1) -> Collected:
     """Read `events` to their end: `n` choices to each of `prompts`."""
-    collected = Collected([Choice() for _ in range(n * prompts)], {}, {})
+    choices = [Choice() for _ in range(n * prompts)]
     tally = Tally(n)
     async for event in events:
         match event:
             case TextDelta(index, text, _, logprobs):
-                collected.choices[index].texts.append(text)
-                collected.choices[index].logprobs += logprobs
+                choices[index].texts.append(text)
+                choices[index].logprobs += logprobs
             case ThinkingDelta(index, text):
-                collected.choices[index].thoughts.append(text)
-            case Finish(index, reason):
-                collected.choices[index].reason = reason
+                choices[index].thoughts.append(text)
+            case ToolCallStart(index, _, id, name):
+                choices[index].calls.append(Call(id, name))
+            case ToolArgumentsDelta(index, call, text):
+                choices[index].calls[call].arguments.append(text)
+            case Finish(index):
+                choices[index].finish = event
                 tally.add(event)
-            case Started():
-                collected.truncated = truncation(event)
-    collected.usage = tally.usage()
-    return collected
+            case Started() | ToolCallEnd():
+                pass
+    return Collected(choices, tally.usage())
 
 
-def truncation(started: Started) -> dict[str, Any]:
-    """The `truncated` field: what a request with `truncate` lost of its prompt; {} when nothing."""
-    if not (started.truncated_tokens or started.truncated_messages):
-        return {}
-    lost = {"tokens": started.truncated_tokens, "messages": started.truncated_messages}
-    return {"truncated": lost}
+def notices(started: Started) -> dict[str, Any]:
+    """What an answer says of its request, all extensions: `truncated`, what a request with `truncate` lost of
+    its prompt; `constraint` and `constraint_notes`, how far its demands are enforced. {} when nothing."""
+    said: dict[str, Any] = {}
+    if started.truncated_tokens or started.truncated_messages:
+        lost = {"tokens": started.truncated_tokens, "messages": started.truncated_messages}
+        said["truncated"] = lost
+    if started.constraint is not None:
+        said["constraint"] = started.constraint
+    if started.notes:
+        said["constraint_notes"] = started.notes
+    return said
 
 
 def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:

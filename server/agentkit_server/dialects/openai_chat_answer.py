@@ -1,0 +1,152 @@
+"""From the events of one turn to a chat.completion or a stream of its chunks.
+
+Thoughts come as `reasoning` and, the same text, as `reasoning_content`: clients read one or the other. A call
+streams as OpenAI's does: name and id first, then its arguments as they are generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentkit_server.dialects.openai_wire import (
+    Call,
+    Choice,
+    Chunks,
+    Envelope,
+    Tally,
+    chat_logprobs,
+    collect,
+    notices,
+)
+from agentkit_server.engine.types import TokenLogprob
+from agentkit_server.turn.events import (
+    Event,
+    Finish,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatAnswer:
+    """Turns the events of one turn into OpenAI's objects."""
+
+    n: int = 1
+    include_usage: bool = False
+    logprobs: bool = False
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the caller calls the parameters of a turn, where it is something else."""
+    legacy: bool = False
+    """A call is told as `function_call`."""
+    kind = "chatcmpl"
+
+    def param(self, name: str) -> str:
+        """What the caller calls the parameter that a turn's errors call `name`."""
+        if self.legacy and name.startswith("tools"):
+            return name.replace("tools", "functions", 1).replace(".function", "", 1)
+        if self.legacy and name == "tool_choice":
+            return "function_call"
+        return self.names.get(name, name)
+
+    async def stream(
+        self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
+    ) -> AsyncGenerator[bytes]:
+        """Server-sent events up to and with `[DONE]`. Closes `events`."""
+        chunks = Chunks(envelope, "chat.completion.chunk", self.include_usage)
+        tally = Tally(self.n)
+        async with aclosing(events):
+            first: dict[str, Any] = {"role": "assistant", "content": ""}
+            for index in range(self.n):
+                yield chunks.started(_chunk(index, first), notices(started))
+            async for event in events:
+                match event:
+                    case TextDelta(index, text, _, logprobs) if text or logprobs:
+                        yield chunks.choice(_chunk(index, {"content": text}, logprobs=logprobs))
+                    case ThinkingDelta(index, text):
+                        yield chunks.choice(_chunk(index, _thoughts(text)))
+                    case ToolCallStart(index, call, id, name):
+                        yield chunks.choice(_chunk(index, self._call_begins(call, id, name)))
+                    case ToolArgumentsDelta(index, call, text) if text:
+                        yield chunks.choice(_chunk(index, self._call_goes_on(call, text)))
+                    case Finish(index):
+                        tally.add(event)
+                        yield chunks.choice(_chunk(index, {}, self._reason(event)))
+                    case _:
+                        pass
+        yield chunks.end(tally.usage())
+
+    async def collect(
+        self, started: Started, events: AsyncIterator[Event], envelope: Envelope
+    ) -> dict[str, Any]:
+        """The whole answer as one object."""
+        collected = await collect(events, self.n)
+        choices = [self._whole_choice(index, choice) for index, choice in enumerate(collected.choices)]
+        fields = {"object": "chat.completion", "choices": choices, "usage": collected.usage}
+        return {**envelope.fields, **fields, **notices(started)}
+
+    def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        assert choice.finish is not None
+        text = "".join(choice.texts)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": text or (None if choice.calls else ""),
+            "refusal": None,
+        }
+        if choice.thoughts:
+            message |= _thoughts("".join(choice.thoughts))
+        if choice.calls:
+            message |= self._calls(choice.calls)
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": {"content": chat_logprobs(choice.logprobs)} if self.logprobs else None,
+            "finish_reason": self._reason(choice.finish),
+        }
+
+    def _calls(self, calls: list[Call]) -> dict[str, Any]:
+        functions = [{"name": call.name, "arguments": "".join(call.arguments)} for call in calls]
+        if self.legacy:
+            return {"function_call": functions[0]}
+        ids = [call.id for call in calls]
+        return {
+            "tool_calls": [
+                {"id": id, "type": "function", "function": function}
+                for id, function in zip(ids, functions, strict=True)
+            ]
+        }
+
+    def _call_begins(self, call: int, id: str, name: str) -> dict[str, Any]:
+        function = {"name": name, "arguments": ""}
+        if self.legacy:
+            return {"function_call": function}
+        return {"tool_calls": [{"index": call, "id": id, "type": "function", "function": function}]}
+
+    def _call_goes_on(self, call: int, text: str) -> dict[str, Any]:
+        function = {"arguments": text}
+        return (
+            {"function_call": function}
+            if self.legacy
+            else {"tool_calls": [{"index": call, "function": function}]}
+        )
+
+    def _reason(self, finish: Finish) -> str:
+        if finish.reason != "stop" or not finish.tool_calls:
+            return finish.reason
+        return "function_call" if self.legacy else "tool_calls"
+
+
+def _thoughts(text: str) -> dict[str, str]:
+    return {"reasoning": text, "reasoning_content": text}
+
+
+def _chunk(
+    index: int, delta: dict[str, Any], reason: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+) -> dict[str, Any]:
+    content = {"content": chat_logprobs(logprobs)} if logprobs else None
+    return {"index": index, "delta": delta, "logprobs": content, "finish_reason": reason}
