@@ -36,7 +36,8 @@ def check_status(status: int, content: bytes) -> None:
     """Raises `ResponseError` with the server's own text unless `status` is a success."""
     if 200 <= status < 300:
         return
-    raise ResponseError(_error_text(content) or f"the server answered with status {status}", status)
+    text, problems = _error(content)
+    raise ResponseError(text or f"the server answered with status {status}", status, problems=problems)
 
 
 class LineReader(Generic[R]):
@@ -107,12 +108,14 @@ def _json_object(text: bytes | str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _error_text(content: bytes) -> str:
+def _error(content: bytes) -> tuple[str, list[dict[str, str]]]:
+    """The text of an error body, and the problems of a refused schema in it."""
     try:
         value: Any = json.loads(content)
     except ValueError:
-        return content.decode(errors="replace").strip()[:_SHOWN]
-    error = cast("dict[str, Any]", value).get("error", value) if isinstance(value, dict) else value
+        return content.decode(errors="replace").strip()[:_SHOWN], []
+    body = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    error = body.get("error", value)
     if isinstance(error, dict):
         error = cast("dict[str, Any]", error).get("message", error)
-    return str(error)
+    return str(error), body.get("problems", [])

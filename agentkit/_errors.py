@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping, Sequence
 
 
 class AgentkitError(Exception):
@@ -35,13 +36,17 @@ class ResponseError(AgentkitError):
     """The server reported an error.
 
     `status_code` is the HTTP status, or -1 for an error line in the middle of a stream (the status was
-    already 200 when it happened).
+    already 200 when it happened). `problems` are the places of a JSON Schema that the server refused, each
+    with `pointer`, `keyword`, `reason` and `rewrite`.
     """
 
-    def __init__(self, error: str, status_code: int = -1) -> None:
+    def __init__(
+        self, error: str, status_code: int = -1, *, problems: Sequence[Mapping[str, str]] = ()
+    ) -> None:
         super().__init__(error)
         self.error = error
         self.status_code = status_code
+        self.problems = tuple(problems)
 
     def __str__(self) -> str:
         return self.error if self.status_code == -1 else f"{self.error} (status code: {self.status_code})"

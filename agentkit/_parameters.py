@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from pydantic import BaseModel
+
 from agentkit._types import Image, Options
 
 OptionValues = Mapping[str, Any] | Options
 Format = str | Mapping[str, Any]
 """`"json"`, or a JSON Schema that the answer must follow."""
+Think = bool | str
+"""True, False, or how much: `"low"`, `"medium"`, `"high"`, `"max"`."""
+ToolValue = Mapping[str, Any] | BaseModel
+"""A tool in its JSON form, `{"type": "function", "function": {name, description, parameters}}`, or a pydantic
+model of that form."""
+ToolChoice = str | Mapping[str, Any]
+"""`"auto"`, `"none"`, `"required"`, or `{"type": "function", "function": {"name": …}}`."""
 KeepAlive = float | str
 """Seconds, or a duration such as `"10m"`; negative keeps the model loaded, 0 unloads it after the request."""
 
@@ -32,7 +41,9 @@ class AnswerParameters(EmbeddingsParameters, total=False):
     """What `generate` and `chat` have in common."""
 
     format: Format | None
-    think: bool | str | None
+    compact: bool | None
+    think: Think | None
+    thinking_budget: int | None
     logprobs: bool | None
     top_logprobs: int | None
     truncate: bool | None
@@ -42,7 +53,9 @@ class AnswerParameters(EmbeddingsParameters, total=False):
 class ChatParameters(AnswerParameters, total=False):
     """Of `chat`."""
 
-    tools: Sequence[Mapping[str, Any]] | None
+    tools: Sequence[ToolValue] | None
+    tool_choice: ToolChoice | None
+    parallel_tool_calls: bool | None
 
 
 class GenerateParameters(AnswerParameters, total=False):

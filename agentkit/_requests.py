@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from agentkit._errors import RequestError
 from agentkit._parameters import ChatParameters, EmbeddingsParameters, EmbedParameters, GenerateParameters
@@ -31,7 +31,7 @@ from agentkit._types import (
 )
 
 R = TypeVar("R", bound=Record)
-Messages = Sequence[Mapping[str, Any] | Message]
+Messages = Sequence[Mapping[str, Any] | BaseModel]
 
 _images = TypeAdapter(list[ImageText])
 
@@ -70,7 +70,7 @@ def chat(
     fields = _fields("chat", parameters, ChatParameters)
     if any(callable(tool) for tool in fields.get("tools") or ()):
         raise RequestError("a Python function as a tool is not built yet; give the tool in its JSON form")
-    written = [Message.model_validate(dict(message)) for message in messages or ()]
+    written = [_message(message) for message in messages or ()]
     body = _body(model=_named(model), messages=written, stream=stream, **fields)
     return Request("POST", "/api/chat", ChatResponse, body, final=("done", True))
 
@@ -140,6 +140,12 @@ def _named(model: str) -> str:
     return model
 
 
+def _message(given: Mapping[str, Any] | BaseModel) -> Message:
+    """`given` as a message of this package: an `ollama` one has the same fields."""
+    fields = given.model_dump(exclude_none=True) if isinstance(given, BaseModel) else dict(given)
+    return Message.model_validate(fields)
+
+
 def _fields(method: str, parameters: Mapping[str, Any], declared: type) -> dict[str, Any]:
     unknown = parameters.keys() - declared.__annotations__.keys()
     if unknown:
@@ -152,8 +158,8 @@ def _body(**fields: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON-ready form of records, and of the mappings and lists that hold them."""
-    if isinstance(value, Record):
+    """JSON-ready form of pydantic models, and of the mappings and lists that hold them."""
+    if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True, by_alias=True)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in cast("Mapping[str, Any]", value).items()}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
@@ -98,6 +98,8 @@ class ToolFunction(Record):
 
     name: str
     arguments: Mapping[str, Any] = {}
+    index: int | None = None
+    """Place among the calls of one answer, from 0."""
 
 
 class ToolCall(Record):
@@ -146,7 +148,13 @@ class Timed(Record):
     """Tokens of the prompt that were read from the prefix cache."""
     prompt_eval_duration: int | None = None
     eval_count: int | None = None
+    eval_thinking_count: int | None = None
+    """Tokens of `eval_count` that were thoughts."""
     eval_duration: int | None = None
+    constraint: Literal["exact", "checked"] | None = None
+    """How the demands of `format` and `tools` were enforced: by the grammar alone, or by a looser one and a
+    validation of what came out. None when nothing was demanded."""
+    constraint_notes: Sequence[str] | None = None
     logprobs: Sequence[Logprob] | None = None
 
 

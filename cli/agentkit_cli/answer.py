@@ -1,7 +1,9 @@
-"""Shows one streamed answer: thinking framed by two lines, text, and statistics when they are asked for."""
+"""Shows one streamed answer: thinking, dim and framed by two lines, text, and statistics when they are asked
+for."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -30,7 +32,8 @@ class Display:
         if not sys.stdout.isatty():
             return PlainText(sys.stdout)
         width = shutil.get_terminal_size().columns if self.wrap else None
-        return TerminalText(sys.stdout, width)
+        styled = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return TerminalText(sys.stdout, width, styled=styled)
 
 
 class Answer:
@@ -75,6 +78,7 @@ class Answer:
         self.content += content
         if thinking and not self._display.hide_thinking:
             if not self._in_thinking:
+                self._text.dim(True)
                 self._text.write("Thinking...\n")
                 self._in_thinking = True
             self._text.write(thinking)
@@ -87,3 +91,4 @@ class Answer:
             self._in_thinking = False
             self._text.finish()
             self._text.write("...done thinking.\n\n")
+            self._text.dim(False)

@@ -62,7 +62,8 @@ class Conversation:
             self._show(answer)
         finally:
             if answer.content:
-                self.messages.append({"role": "assistant", "content": answer.content})
+                thoughts = {"thinking": answer.thinking} if answer.thinking else {}
+                self.messages.append({"role": "assistant", "content": answer.content, **thoughts})
             else:
                 self.messages.pop()
 

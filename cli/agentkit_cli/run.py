@@ -19,6 +19,7 @@ from agentkit_cli import progress
 from agentkit_cli.answer import Answer, Display
 from agentkit_cli.arguments import InsecureOption, StoredModelArgument
 from agentkit_cli.errors import CommandError
+from agentkit_cli.format import read_format
 from agentkit_cli.local_file import is_local_file, link
 from agentkit_cli.output import note, say
 from agentkit_cli.server import connected
@@ -60,7 +61,13 @@ def run(  # noqa: PLR0913 - the parameters are the command's options
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show counts and times on stderr")] = False,
     nowordwrap: Annotated[bool, typer.Option("--nowordwrap", help="Do not wrap words")] = False,
-    format: Annotated[str | None, typer.Option(help="json, or a JSON Schema")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="json|SCHEMA|FILE",
+            help="Form of the answer: json, or a JSON Schema, as text or in a file",
+        ),
+    ] = None,
     think: Annotated[
         str | None,
         typer.Option(metavar="[=LEVEL]", help="Think first: true, false, low, medium, high or max"),
@@ -159,12 +166,14 @@ def _keep_alive(text: str | None) -> float | str | None:
 
 
 def _format(text: str | None) -> str | dict[str, Any] | None:
-    if text is None or not text.lstrip().startswith("{"):
-        return text
+    if text is None:
+        return None
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"the JSON Schema cannot be read: {error}", param_hint="--format") from error
+        return read_format(text)
+    except CommandError as error:
+        raise typer.BadParameter(
+            "; ".join(filter(None, (error.message, error.hint))), param_hint="--format"
+        ) from None
 
 
 def _think(text: str | None) -> bool | str | None:

@@ -14,6 +14,7 @@ from typing import Any
 from agentkit_cli.conversation import Conversation
 from agentkit_cli.description import describe
 from agentkit_cli.errors import CommandError
+from agentkit_cli.format import read_format
 from agentkit_cli.history import History
 from agentkit_cli.options import PARSERS, parse_option
 from agentkit_cli.output import note, say, size_text, table, time_text
@@ -38,6 +39,7 @@ _SET_HELP = (
     ("/set history, nohistory", "Keep what you type for next time, or not"),
     ("/set wordwrap, nowordwrap", "Wrap words at the edge of the terminal, or not"),
     ("/set format json, noformat", "Answers in JSON, or in any form"),
+    ("/set format FILE", "Answers that follow the JSON Schema in a file"),
     ("/set verbose, quiet", "Show counts and times after an answer, or not"),
     ("/set think [LEVEL], nothink", "Let the model think first, or not"),
 )
@@ -167,10 +169,12 @@ def _set_verbose(verbose: bool) -> Handler:
 
 
 def _set_format(session: Session, words: Sequence[str]) -> None:
-    if list(words) != ["json"]:
-        raise CommandError(f"unknown format {' '.join(words)!r}", hint="/set format json")
-    session.conversation.format = "json"
-    note("answers are in JSON")
+    if len(words) != 1:
+        raise CommandError(
+            f"unknown format {' '.join(words)!r}", hint="/set format json, or a file with a schema"
+        )
+    session.conversation.format = format = read_format(words[0])
+    note("answers are in JSON" if format == "json" else f"answers follow the schema in {words[0]}")
 
 
 def _set_no_format(session: Session, words: Sequence[str]) -> None:

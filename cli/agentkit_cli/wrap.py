@@ -10,6 +10,8 @@ import unicodedata
 from typing import TextIO
 
 _SHORTEST_WIDTH = 20
+_DIM = "\x1b[2m"
+_USUAL = "\x1b[0m"
 
 
 class PlainText:
@@ -26,6 +28,9 @@ class PlainText:
             self._stream.flush()
             self._last = piece[-1]
 
+    def dim(self, on: bool) -> None:
+        """What comes from here on is shown dimly, or as usual again, where that can be shown."""
+
     def finish(self) -> None:
         """Ends the text on a line of its own."""
         if self._last != "\n":
@@ -35,8 +40,10 @@ class PlainText:
 class TerminalText(PlainText):
     """Writes pieces of text without control characters; wraps words at `width` columns, unless it is None."""
 
-    def __init__(self, stream: TextIO, width: int | None) -> None:
+    def __init__(self, stream: TextIO, width: int | None, *, styled: bool = True) -> None:
+        """`styled`: the terminal may be told to dim text."""
         super().__init__(stream)
+        self._styled = styled
         self._width = max(width, _SHORTEST_WIDTH) if width else None
         self._column = 0
         self._word = ""
@@ -52,6 +59,13 @@ class TerminalText(PlainText):
         super().write(self._put_word())
         super().finish()
         self._column = 0
+
+    def dim(self, on: bool) -> None:
+        """What comes from here on is shown dimly, or as usual again."""
+        super().write(self._put_word())
+        if self._styled:
+            self._stream.write(_DIM if on else _USUAL)
+            self._stream.flush()
 
     def _take(self, character: str) -> str:
         """What can be written now that `character` has come."""

@@ -116,6 +116,36 @@ def test_clear_forgets_what_was_said(start: Start, script: Script) -> None:
     assert [message["content"] for message in script.bodies("/api/chat")[-1]["messages"]] == ["second"]
 
 
+def test_thoughts_are_dim_and_stay_in_the_conversation(start: Start, script: Script) -> None:
+    script.models["thinker:latest"] = "d" * 64
+    terminal = start("thinker")
+    enter(ready(terminal), "hi")
+    terminal.expect_exact("\x1b[2mThinking...")
+    terminal.expect_exact("...done thinking.\r\n\r\n\x1b[0m")
+    terminal.expect("blue")
+    enter(ready(terminal), "again")
+    terminal.expect("blue")
+    leave(terminal)
+    answered = script.bodies("/api/chat")[-1]["messages"][1]
+    assert answered == {"role": "assistant", "content": "The sky is blue.", "thinking": "Hmm, colours."}
+
+
+def test_answers_can_follow_the_schema_in_a_file(start: Start, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "my schema.json").write_text('{"type": "object"}')
+    terminal = ready(start("tiny"))
+    enter(terminal, f"/set format '{tmp_path}/my schema.json'")
+    terminal.expect("answers follow the schema")
+    enter(ready(terminal), "hi")
+    terminal.expect("blue")
+    enter(ready(terminal), "/set noformat")
+    enter(ready(terminal), "hi")
+    terminal.expect("blue")
+    enter(ready(terminal), "/set format xml")
+    terminal.expect("Error: unknown format 'xml'")
+    leave(terminal)
+    assert [body.get("format") for body in script.bodies("/api/chat")[-2:]] == [{"type": "object"}, None]
+
+
 SLASH_COMMANDS = (
     ("/show info", "context length      2048"),
     ("/show parameters", "temperature 0.2"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from scripted_native import Script
@@ -75,16 +76,35 @@ def test_an_error_midway_ends_with_exit_code_1_after_what_came(command, script: 
     assert result.exit_code == 1
 
 
-def test_what_the_server_has_not_built_is_told(command) -> None:
-    result = command("run", "tiny", "hi", "--format", "json")
+def test_what_the_server_refuses_is_told(command) -> None:
+    result = command("run", "tiny", "hi", "--format", '{"not": {}}')
     assert result.exit_code == 1
-    assert result.stderr == "Error: format is not built yet\n"
+    assert result.stderr == "Error: the JSON schema cannot be enforced:\n- /not: not: cannot be negated\n"
 
 
-def test_a_schema_is_sent_as_json_and_a_broken_one_is_wrong_usage(command, script: Script) -> None:
-    command("run", "tiny", "hi", "--format", '{"type": "object"}')
-    assert script.bodies("/api/generate")[0]["format"] == {"type": "object"}
-    assert command("run", "tiny", "hi", "--format", '{"type"').exit_code == 2
+def test_a_format_is_json_a_schema_or_a_file_with_one(command, script: Script, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "array"}')
+    for given in ("json", '{"type": "object"}', str(file)):
+        assert command("run", "tiny", "hi", "--format", given).exit_code == 0
+    formats = [body["format"] for body in script.bodies("/api/generate")]
+    assert formats == ["json", {"type": "object"}, {"type": "array"}]
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff", b" " * (1 << 20) + b" {}", b"[" * 100_000])
+def test_a_file_without_a_schema_is_wrong_usage(
+    command, script: Script, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "schema.json"
+    file.write_bytes(content)
+    assert command("run", "tiny", "hi", "--format", str(file)).exit_code == 2
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("given", ['{"type"', "xml", "/absent.json", "x" * 5000])
+def test_what_is_no_format_is_wrong_usage(command, script: Script, given: str) -> None:
+    result = command("run", "tiny", "hi", "--format", given)
+    assert (result.exit_code, script.requests) == (2, [])
 
 
 def test_an_unknown_think_level_is_wrong_usage(command) -> None:

@@ -42,6 +42,30 @@ def test_control_characters_never_reach_the_terminal() -> None:
     assert shown(["\x1b]0;title\x07red\x1b[31m"], None) == "]0;titlered[31m\n"
 
 
+@pytest.mark.parametrize("width", [20, None])
+def test_a_part_is_dim_where_the_terminal_can_show_it(width: int | None) -> None:
+    shown_as: list[str] = []
+    for styled in (True, False):
+        stream = io.StringIO()
+        text = TerminalText(stream, width, styled=styled)
+        text.write("said")
+        text.dim(True)
+        text.write("thought")
+        text.finish()
+        text.dim(False)
+        text.write("said\n")
+        shown_as.append(stream.getvalue())
+    assert shown_as == ["said\x1b[2mthought\n\x1b[0msaid\n", "saidthought\nsaid\n"]
+
+
+def test_a_pipe_is_never_dim() -> None:
+    stream = io.StringIO()
+    text = PlainText(stream)
+    text.dim(True)
+    text.write("thought")
+    assert stream.getvalue() == "thought"
+
+
 def test_a_pipe_gets_the_text_as_it_is() -> None:
     stream = io.StringIO()
     text = PlainText(stream)

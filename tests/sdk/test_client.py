@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import httpx
+import ollama
 import pytest
 
 import agentkit
@@ -71,6 +72,57 @@ def test_generate_sends_every_parameter(wire, tmp_path: Path) -> None:
         "images": ["cG5n", "cmF3"],
         "format": {"type": "object"},
     }
+
+
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {}}}},
+}
+
+
+@pytest.mark.parametrize("tool", [WEATHER, ollama.Tool.model_validate(WEATHER)])
+def test_chat_sends_tools_and_returns_calls_and_thoughts(wire, tool) -> None:
+    call = {"id": "call_1", "function": {"index": 0, "name": "weather", "arguments": {"city": None}}}
+    message = {"role": "assistant", "content": "", "thinking": "Hm.", "tool_calls": [call]}
+    wire.answers(json={**CHAT, "message": message, "constraint": "exact", "constraint_notes": ["a"]})
+    answer = wire.call(
+        "chat",
+        "m",
+        [{"role": "user", "content": "Hi"}],
+        tools=[tool],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        think="low",
+        thinking_budget=0,
+        compact=True,
+    )
+    [called] = answer.message.tool_calls
+    assert (called.id, called.function.name, called.function.arguments) == (
+        "call_1",
+        "weather",
+        {"city": None},
+    )
+    assert (answer.message.thinking, answer.constraint, answer.constraint_notes) == ("Hm.", "exact", ["a"])
+    body = wire.body()
+    assert body["tools"] == [WEATHER]
+    assert {name: body[name] for name in body if name not in ("model", "messages", "stream", "tools")} == {
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "think": "low",
+        "thinking_budget": 0,
+        "compact": True,
+    }
+    result = {"role": "tool", "tool_name": "weather", "content": "mild"}
+    wire.call("chat", "m", [answer.message, result])
+    assert wire.body()["messages"] == [message, result]
+
+
+def test_a_refused_schema_tells_its_problems(wire) -> None:
+    problem = {"pointer": "/not", "keyword": "not", "reason": "cannot be negated", "rewrite": ""}
+    wire.answers(400, json={"error": "refused", "problems": [problem]})
+    with pytest.raises(agentkit.ResponseError) as error:
+        wire.call("chat", "m", [{"role": "user", "content": "Hi"}], format={"not": {}})
+    assert (error.value.error, error.value.problems) == ("refused", (problem,))
 
 
 @pytest.mark.parametrize(

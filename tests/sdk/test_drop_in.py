@@ -13,11 +13,25 @@ import pytest
 import agentkit
 
 NOT_YET = {"create", "push", "web_fetch", "web_search", "systemone"}
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}},
+}
+ASKED = [{"role": "user", "content": "why?"}]
+CALLED = {
+    "role": "assistant",
+    "thinking": "Hm.",
+    "tool_calls": [{"function": {"name": "f", "arguments": {"a": [1, None]}}}],
+}
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("generate", ("m", "why?"), {"options": {"seed": 1}, "keep_alive": 0}),
     ("generate", ("m", "why?"), {"stream": True, "system": "s"}),
     ("chat", ("m", [{"role": "user", "content": "why?"}]), {"options": {"temperature": 0.5}}),
     ("chat", ("m", [{"role": "user", "content": "why?"}]), {"stream": True, "format": "json", "think": True}),
+    ("chat", ("m", ASKED), {"tools": [TOOL], "think": "high"}),
+    ("chat", ("m", ASKED), {"tools": [ollama.Tool.model_validate(TOOL)], "format": {"type": "object"}}),
+    ("chat", ("m", [*ASKED, CALLED, {"role": "tool", "tool_name": "f", "content": "3"}]), {}),
+    ("chat", ("m", [*ASKED, ollama.Message.model_validate(CALLED)]), {}),
     ("embed", ("m", ["a", "b"]), {"truncate": False, "dimensions": 3}),
     ("embeddings", ("m", "a"), {}),
     ("pull", ("m",), {"stream": True}),
