@@ -23,6 +23,14 @@ docs:
 bench *args:
     .venv/bin/python -m tests.bench {{args}}
 
+# How far the grammars of JSON Schemas go, over ../shared/data: `just conformance core --failures`
+conformance *args:
+    .venv/bin/python -m tests.conformance {{args}}
+
+# Tool choice on the real smollm2, over all fifty prompts of tests/support/awkward.py
+calls:
+    AGENTKIT_TEST_PROMPTS=50 .venv/bin/python -m pytest tests/test_real_calls.py -q
+
 # Regenerate constraints.txt
 lock:
     scripts/lock
