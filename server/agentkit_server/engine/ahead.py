@@ -1,5 +1,9 @@
 """A thread that computes masks while the model computes: the mask of a place depends only on the tokens
-before it, and both calls release the interpreter lock."""
+before it, and both calls release the interpreter lock.
+
+On two cores that are both busy it gains nothing and costs nothing (99 against 100 tokens/s): it is for
+machines with a core to spare, and for batches of many constrained sequences.
+"""
 
 from __future__ import annotations
 
