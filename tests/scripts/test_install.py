@@ -18,10 +18,33 @@ def test_the_build_flags_come_after_the_callers_own(
     monkeypatch.setenv("CFLAGS", "-O2 -g")
     monkeypatch.delenv("CXXFLAGS", raising=False)
     monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=on")
+    monkeypatch.setattr(installer, "processor", lambda: "avx2")
     env = installer.build_environment()
     assert env["CFLAGS"] == "-O2 -g -fno-tree-dse -fno-dse"
     assert env["CXXFLAGS"] == "-fno-tree-dse -fno-dse"
     assert env["CMAKE_ARGS"] == "-DGGML_CUDA=on"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "knows", "told"),
+    [("avx2 avx512_fp16", True, True), ("avx2 avx512_fp16", False, False), ("avx2", True, False)],
+)
+def test_half_precision_arithmetic_is_turned_off_where_it_is_slow(
+    installer: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    instructions: str,
+    knows: bool,
+    told: bool,
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text(f"#!/bin/sh\nexit {0 if knows else 1}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(installer, "processor", lambda: instructions)
+    env = installer.build_environment()
+    assert (installer.NO_FP16 in env["CXXFLAGS"].split()) == told
+    assert (installer.NO_FP16 in env["CFLAGS"].split()) == told
 
 
 def test_uv_users_get_the_same_build_flags(installer: ModuleType, pyproject: dict[str, Any]) -> None:
