@@ -49,8 +49,11 @@ def report(name: str, tally: Tally) -> str:
     lines.append(f"  {'exact + checked':<44}{served:>7}  {_share(served, schemas)}")
     for level in ("exact", "checked"):
         refused, invalid = tally.invalid_refused[level], tally.invalid[level]
-        label = f"invalid instances refused by grammar, {level}"
+        label = f"invalid instances refused in decoding, {level}"
         lines.append(f"  {label:<44}{refused:>7}  {_share(refused, invalid)}")
+        if tally.guarded[level]:
+            alone = refused - tally.guarded[level]
+            lines.append(f"  {'  by the grammar alone':<44}{alone:>7}  {_share(alone, invalid)}")
         lines.append(f"  {f'wrong accepts, {level}':<44}{invalid - refused:>7}")
     lines.append(f"  {'wrong accepts left by checking':<44}{tally.unseen:>7}")
     lines.append(

@@ -11,7 +11,7 @@ from agentkit_server.errors import BadRequest
 from agentkit_server.turn.schema.prepare import prepare
 from agentkit_server.turn.schema.prepared import PreparedSchema
 from tests.conformance.corpus import Case
-from tests.conformance.reach import Grammar, names_in
+from tests.conformance.reach import Grammar, guard_passes, names_in
 
 
 @dataclass
@@ -20,9 +20,12 @@ class Tally:
     instances: int = 0
     invalid: Counter[str] = field(default_factory=Counter[str])
     invalid_refused: Counter[str] = field(default_factory=Counter[str])
-    """By the grammar alone, in every order of keys that is tried for a valid one."""
+    """While decoding: by the grammar in every order of keys that is tried for a valid one, or by the guard
+    beside it."""
+    guarded: Counter[str] = field(default_factory=Counter[str])
+    """Of those, the ones that the grammar alone accepts."""
     unseen: int = 0
-    """Invalid instances that the grammar accepts and `problems` finds nothing against."""
+    """Invalid instances that are accepted while decoding and that `problems` finds nothing against."""
     valid: int = 0
     reached: int = 0
     build: list[float] = field(default_factory=list[float])
@@ -64,13 +67,15 @@ def _instances(case: Case, prepared: PreparedSchema, tally: Tally) -> None:
     grammar = Grammar(f"start: value\n{prepared.fragment('value')}")
     names = names_in(case.schema)
     for value, valid in case.instances:
-        accepted = grammar.reachable(value, names)
+        reachable = grammar.reachable(value, names)
+        accepted = reachable and guard_passes(prepared.distinct, value, names)
         if valid:
             tally.valid += 1
             tally.reached += accepted
         else:
             tally.invalid[prepared.level] += 1
             tally.invalid_refused[prepared.level] += not accepted
+            tally.guarded[prepared.level] += reachable and not accepted
             tally.unseen += accepted and not prepared.problems(value)
         if valid != accepted:
             tally.failures.append(f"{prepared.level} {case.name}: {valid=} {accepted=} {str(value)[:200]}")

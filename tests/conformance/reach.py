@@ -1,4 +1,4 @@
-"""Whether a grammar accepts a value, written as compact JSON.
+"""Whether a grammar, and the guard beside it, accept a value, written as compact JSON.
 
 A grammar fixes the order of keys. `reachable` therefore looks for one order of the value's keys, the same
 value in every other respect, that is accepted: first as given, then by the order in which the schema names
@@ -12,6 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from agentkit_server.engine.distinct import Guard
+from agentkit_server.engine.types import Distinct
 
 _END = 256
 _MOST_TRIALS = 3_000
@@ -99,6 +102,16 @@ class Grammar:
             return True
         matcher.rollback(taken)
         return False
+
+
+def guard_passes(rules: Distinct | None, value: Any, names: dict[str, int]) -> bool:
+    """Does the guard of `rules` let `value` through, byte by byte, in one of two orders of its keys?"""
+    texts = [written(value), written(_ordered(value, names))]
+    return rules is None or any(_passes(Guard(rules, lambda byte: bytes([byte])), text) for text in texts)
+
+
+def _passes(guard: Guard, text: str) -> bool:
+    return all(guard.take(byte) for byte in text.encode("utf-8", "surrogatepass"))
 
 
 def names_in(schema: Any) -> dict[str, int]:

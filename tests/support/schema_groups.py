@@ -410,7 +410,7 @@ ARRAYS = [
     ),
     Group(
         "uniqueItems",
-        "anything else",
+        "anything else: a guard refuses repeats while an answer is decoded",
         "checked",
         {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
         ([1, 2],),

@@ -89,6 +89,18 @@ OBJECTS = [
     ),
     Group(
         "patternProperties",
+        "one, with a look-ahead that leaves out listed names, and `additionalProperties: false`",
+        "exact",
+        {
+            "type": "object",
+            "patternProperties": {"^(?!(if|for)$)[a-z]+$": {"type": "integer"}},
+            "additionalProperties": False,
+        },
+        ({"iff": 1}, {"i": 1}, {"fo": 2}),
+        ({"if": 1}, {"for": 1}, {"I": 1}, {"a": "x"}),
+    ),
+    Group(
+        "patternProperties",
         "overlapping, the same schema",
         "exact",
         {"type": "object", "patternProperties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
@@ -196,6 +208,19 @@ OBJECTS = [
         {"type": "object", "propertyNames": {"minLength": 2, "maxLength": 3}},
         ({"ab": 1},),
         ({"a": 1}, {"abcd": 1}),
+    ),
+    Group(
+        "propertyNames",
+        "a pattern, lengths, a format or a list",
+        "exact",
+        {
+            "type": "object",
+            "propertyNames": {"$ref": "#/$defs/name"},
+            "patternProperties": {".*": {"type": "integer"}},
+            "$defs": {"name": {"pattern": "^[a-z]+$"}},
+        },
+        ({"ab": 1},),
+        ({"A": 1}, {"ab": "x"}),
     ),
     Group(
         "propertyNames",

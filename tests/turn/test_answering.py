@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from support.thinking_template import THINKING_TOOLS
 from support.tiny_gguf import write_tiny_gguf
 
+from agentkit_server.engine.types import Delta, Finished, Generate
 from agentkit_server.errors import (
     AgentkitError,
     BadRequest,
@@ -23,7 +25,7 @@ from agentkit_server.errors import (
 )
 from agentkit_server.models.store import Store
 from agentkit_server.residency.residency import Residence
-from agentkit_server.runner.scripted import ScriptedLauncher
+from agentkit_server.runner.scripted import Scripted, ScriptedLauncher
 from agentkit_server.settings import Settings
 from agentkit_server.turn.events import (
     Event,
@@ -55,6 +57,7 @@ NUMBER = ResponseFormat(
     },
 )
 # `not` over a nested object is beyond the grammar: the answer is checked.
+ANY_ITEMS = ResponseFormat(kind="json_schema", value={"type": "array", "items": {"type": "integer"}})
 UNLIKE = ResponseFormat(
     kind="json_schema",
     value={
@@ -198,6 +201,39 @@ async def test_an_answer_that_is_checked_is_tried_again_and_told_once_it_is_vali
     assert json.loads(text(events)) == [1, 2]
     first, second = launcher.requests
     assert first.sampling.temperature <= second.sampling.temperature
+
+
+async def test_the_engine_is_told_what_may_not_be_repeated_and_where_it_begins(
+    backend: Backend, launcher: ScriptedLauncher
+) -> None:
+    launcher.script = "[1, 2]"
+    await run(backend, ask(response_format=UNLIKE))
+    await run(backend, ask(response_format=UNLIKE, think=False))
+    await run(backend, ask(response_format=ANY_ITEMS))
+    free, quiet, exact = launcher.requests
+    assert free.distinct is not None and free.distinct.lead.opening == b"<think>"
+    assert quiet.distinct is not None and not quiet.distinct.lead.opening
+    assert exact.distinct is None
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(free), type=Generate) == free
+
+
+async def test_an_answer_that_could_only_repeat_itself_is_tried_again(
+    backend: Backend, launcher: ScriptedLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher.script = "[1, 2]"
+    replay, ends = Scripted.generate, ["stuck"]
+
+    async def generate(self: Scripted, request: Generate) -> AsyncIterator[Delta | Finished]:
+        async for reply in replay(self, request):
+            if isinstance(reply, Finished) and ends:
+                reply = msgspec.structs.replace(
+                    reply, reason="error", error=ends.pop(), code="constraint_failed"
+                )
+            yield reply
+
+    monkeypatch.setattr(Scripted, "generate", generate)
+    assert json.loads(text(await run(backend, ask(response_format=UNLIKE)))) == [1, 2]
+    assert len(launcher.requests) == 2
 
 
 async def test_an_answer_that_never_becomes_valid_is_an_error(

@@ -1,4 +1,5 @@
-"""What a sequence may still write: a matcher of llguidance that walks along with its tokens.
+"""What a sequence may still write: a matcher of llguidance that walks along with its tokens, and beside it a
+guard where items may not be repeated.
 
 One thread at a time uses a constraint. It never lets a token through that the grammar does not allow: when
 the matcher itself breaks (a grammar can outgrow its limits while it is followed) it raises.
@@ -11,6 +12,8 @@ from time import thread_time_ns
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from agentkit_server.engine.distinct import Guard
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -68,18 +71,25 @@ class Constraint:
     nothing more.
     """
 
-    def __init__(self, matcher: LLMatcher, ends: frozenset[int], n_vocab: int) -> None:
+    def __init__(
+        self, matcher: LLMatcher, ends: frozenset[int], n_vocab: int, guard: Guard | None = None
+    ) -> None:
         self._matcher = matcher
+        self._guard = guard
         self._ends = ends
         self._n_vocab = n_vocab
         self._words = np.zeros(n_vocab // 32 + 1, np.uint32)
         self._masked = False
+        self._excluded: set[int] = set()
+        """Tokens that the guard refused here; the mask is without them."""
         self._overdrawn_ns = 0
 
-    def copy(self, *, ignore_ends: bool = False) -> Constraint:
-        """One at the same place. With `ignore_ends` end-of-generation ids end nothing."""
+    def copy(self, *, ignore_ends: bool = False, guard: Guard | None = None) -> Constraint:
+        """One at the same place, with a copy of `guard` or of its own one. With `ignore_ends`
+        end-of-generation ids end nothing."""
         ends = frozenset[int]() if ignore_ends else self._ends
-        return Constraint(self._matcher.deep_copy(), ends, self._n_vocab)
+        guard = guard or self._guard
+        return Constraint(self._matcher.deep_copy(), ends, self._n_vocab, guard and guard.copy())
 
     def ends(self, token: int) -> bool:
         """Is the sequence over with this token?"""
@@ -96,7 +106,8 @@ class Constraint:
         return self._matcher.is_stopped() and not self._matcher.is_error()
 
     def take(self, token: int) -> bool:
-        """Go on by `token`; False, and nothing has changed, when the grammar does not allow it here.
+        """Go on by `token`; False, and nothing has changed, when the grammar does not allow it here. When the
+        guard does not, it is no longer in the mask of this place.
 
         An id that ends generation is checked and not consumed: llguidance refuses to consume one that the
         grammar names in the midst of a rule.
@@ -107,22 +118,70 @@ class Constraint:
         taken = self._matcher.try_consume_tokens([token]) == 1
         self._charge(began)
         self._check()
-        self._masked = self._masked and not taken
+        if taken and self._guard is not None and not self._passes(self._guard, token):
+            self._exclude(token)
+            return False
+        if taken:
+            self._moved()
         return taken
 
+    def excludes(self, token: int) -> bool:
+        """Has the guard refused `token` here?"""
+        return token in self._excluded
+
+    def _passes(self, guard: Guard, token: int) -> bool:
+        """Take `token`, on which the matcher has gone on, in the guard too; False when it is refused, or when
+        all that could follow is."""
+        before = guard.position()
+        if not guard.take(token):
+            return False
+        if guard.repeats and self._stuck(guard):
+            guard.go_back(before)
+            return False
+        return True
+
+    def _stuck(self, guard: Guard) -> bool:
+        here, self._excluded, self._masked = self._excluded, set(), False
+        ids = None if self._matcher.is_stopped() else self.few()
+        self._excluded, self._masked = here, False
+        return ids is not None and not guard.goes_on(map(int, ids))
+
+    def _exclude(self, token: int) -> None:
+        self._matcher.rollback(1)
+        self._excluded.add(token)
+        self._masked = False
+        self.prepare()
+        self._check()
+
+    def _moved(self) -> None:
+        self._masked = False
+        if self._excluded:
+            self._excluded = set()
+
     def forced(self) -> list[int]:
-        """Go on by all tokens that the grammar leaves no choice about; returns them. Only the last can be
-        one that ends generation."""
+        """Go on by all tokens that the grammar leaves no choice about, up to one that the guard refuses;
+        returns them. Only the last can be one that ends generation."""
         began = thread_time_ns()
         tokens = self._matcher.compute_ff_tokens()
         if not tokens:
             return []
         end = next((i for i, token in enumerate(tokens) if token in self._ends), len(tokens))
-        taken = self._matcher.try_consume_tokens(tokens[:end])
+        taken = self._guarded(self._matcher.try_consume_tokens(tokens[:end]), tokens)
         self._charge(began)
         self._check()
-        self._masked = self._masked and not taken
+        if taken:
+            self._moved()
         return tokens[: end + 1] if taken == end else tokens[:taken]
+
+    def _guarded(self, taken: int, tokens: list[int]) -> int:
+        """How many of the first `taken` of `tokens` the guard takes too; the matcher goes back to there."""
+        if self._guard is None:
+            return taken
+        for count, token in enumerate(tokens[:taken]):
+            if not self._guard.take(token):
+                self._matcher.rollback(taken - count)
+                return count
+        return taken
 
     def prepare(self) -> None:
         """Compute the mask of this place, unless it is known. Releases the GIL; raises nothing."""
@@ -130,12 +189,13 @@ class Constraint:
             began = thread_time_ns()
             self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
             self._charge(began)
+            for token in self._excluded:
+                self._words[token >> 5] &= ~np.uint32(1 << (token & 31))
             self._masked = True
 
     def few(self) -> Ints | None:
         """The ids that may come next, in order; None when they are so many that `mask` is quicker."""
-        self.prepare()
-        self._check()
+        self._mask_here()
         full = np.flatnonzero(self._words)
         if len(full) * SPARSE > len(self._words):
             return None
@@ -146,10 +206,15 @@ class Constraint:
 
     def mask(self) -> Bools:
         """(n_vocab,) of the caller's own: may this id come next?"""
-        self.prepare()
-        self._check()
+        self._mask_here()
         bits = np.unpackbits(self._words.view(np.uint8), count=self._n_vocab, bitorder="little")
         return bits.view(np.bool_)
+
+    def _mask_here(self) -> None:
+        self.prepare()
+        self._check()
+        if self._excluded and not self._words.any():
+            raise ConstraintBroken("whatever it allows here repeats an item of an array with uniqueItems")
 
     def _allows(self, token: int) -> bool:
         self.prepare()

@@ -66,10 +66,12 @@ def _choose(context: Context, sequence: Sequence, row: int) -> int:
         token = _free(context, sequence, row)
         if constraint.take(token):
             return token
-    token = _among_allowed(context, sequence, constraint, row)
-    if not constraint.take(token):
-        raise ConstraintBroken(f"token {token} is in its mask and is refused")
-    return token
+    while True:
+        token = _among_allowed(context, sequence, constraint, row)
+        if constraint.take(token):
+            return token
+        if not constraint.excludes(token):
+            raise ConstraintBroken(f"token {token} is in its mask and is refused")
 
 
 def _free(context: Context, sequence: Sequence, row: int) -> int:
@@ -109,7 +111,9 @@ def _masked(context: Context, sequence: Sequence, constraint: Constraint, row: i
     # allowed and forbidden ids alternate.
     penalty = (~mask).astype(np.float32)
     penalty *= NEVER
-    np.add(logits, penalty, out=logits)
+    with np.errstate(over="ignore"):
+        # A row that is masked again, for a token that was refused since: beyond NEVER there is -inf.
+        np.add(logits, penalty, out=logits)
     return _free(context, sequence, row)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentkit_server.engine.constraint import Constraint
+from agentkit_server.engine.distinct import Guard
 from agentkit_server.engine.llama import Chain, Context, is_greedy, remembered, truncates
 from agentkit_server.engine.text import TextStream
 from agentkit_server.engine.types import Delta, Generate, Timings, TokenLogprob, Usage
@@ -153,6 +154,10 @@ def start_sequences(
     context: Context, request: Generate, arrived_ns: int, constraint: Constraint | None = None
 ) -> list[Sequence]:
     """The `n` sequences of a request, each with its own sampler and its own copy of `constraint`."""
+    if constraint is not None and request.distinct is not None:
+        vocabulary = context.vocabulary
+        guard = Guard(request.distinct, lambda token: vocabulary.piece(token, special=False))
+        constraint = constraint.copy(guard=guard)
     base = request.sampling.seed if request.sampling.seed >= 0 else random.getrandbits(31)
     return [
         _start(context, request, i, (base + i) & 0x7FFFFFFF, arrived_ns, constraint) for i in range(request.n)

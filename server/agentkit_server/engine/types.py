@@ -13,7 +13,7 @@ import msgspec
 CacheType = Literal["f16", "q8_0", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "deadline", "cancelled", "error"]
 
 
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +102,44 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 # --- into the child ---------------------------------------------------------------------------------
 
 
+class ItemsRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is asked of one place in a JSON value. Places are numbered as in `Distinct.places`; -1 = one that
+    nothing is asked of."""
+
+    unique: bool = False
+    """An array here has no two items that are equal as JSON."""
+    values: list[str] = []
+    """JSON texts of all that an item of it can be, [] = not known."""
+    first: list[int] = []
+    """The places of its first items."""
+    items: int = -1
+    """… of its other items."""
+    names: dict[str, int] = {}
+    """… of the properties of an object here."""
+    rest: int = -1
+    """… of its other properties."""
+
+
+class Lead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What may stand before a JSON value: blocks from `opening` to `closing`, then `marker`, with white space
+    round each. Control token n is written as byte 255 and `<n>`, which no text contains."""
+
+    inside: bool = False
+    """The text begins inside a block."""
+    opening: bytes = b""
+    """b"" = no other block can come."""
+    closing: bytes = b""
+    marker: bytes = b""
+
+
+class Distinct(msgspec.Struct, frozen=True, kw_only=True):
+    """The arrays in an answer's JSON value whose items must be distinct, beyond what its grammar says."""
+
+    places: list[ItemsRule]
+    """The first is the value's own."""
+    lead: Lead = Lead()
+
+
 class Generate(msgspec.Struct, tag=True, kw_only=True):
     """Continue `prompt` (token ids, at least one). Answered by Delta* then one Finished per index."""
 
@@ -127,8 +165,16 @@ class Generate(msgspec.Struct, tag=True, kw_only=True):
     """llguidance grammar (Lark, or its JSON form) that the answer must follow, "" = none. It names control
     tokens by id (`<[7]>`); end-of-generation is allowed where the grammar may end. One that cannot be
     compiled within bounds is answered by Failed(code="invalid_grammar") before anything is computed."""
+    distinct: Distinct | None = None
+    """Beside `grammar`: what may not be repeated."""
     marks: list[int] = []
     """Control tokens to report in `Delta.marks`."""
+    deadline_ns: int = 0
+    """On the clock of `time.monotonic_ns`, which the processes of a machine share; 0 = none. What is not done
+    by then ends with reason `deadline`, between two steps."""
+    pin: str = ""
+    """Keep the prefix that this leaves under this name: it gives way only after all that are not pinned. The
+    next request of the same name takes the name over, `Unpin` lets go of it."""
 
 
 class Cancel(msgspec.Struct, tag=True):
@@ -175,11 +221,18 @@ class DropCache(msgspec.Struct, tag=True):
     id: int
 
 
+class Unpin(msgspec.Struct, tag=True):
+    """Let the prefix pinned as `pin` go like any other. Answered by Stats."""
+
+    id: int
+    pin: str
+
+
 class Shutdown(msgspec.Struct, tag=True):
     """Free the model and exit 0."""
 
 
-Command = Generate | Cancel | Tokenize | Detokenize | Embed | GetStats | DropCache | Shutdown
+Command = Generate | Cancel | Tokenize | Detokenize | Embed | GetStats | DropCache | Unpin | Shutdown
 
 # --- out of the child -------------------------------------------------------------------------------
 
@@ -281,6 +334,8 @@ class Stats(msgspec.Struct, tag=True, kw_only=True):
     """Finished sequences that the next prompt may continue, resident and parked."""
     parked_bytes: int
     """Memory that parked ones take."""
+    pins: int
+    """Prefixes that are pinned."""
     decode_steps: int
     tokens_computed: int
     tokens_reused: int

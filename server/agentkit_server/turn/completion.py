@@ -116,12 +116,17 @@ class _Leg:
         self._held: list[Event] = []
         self._complaints: list[str] = []
         self._over_budget = False
+        self._guarded = False
 
     async def run(self) -> AsyncGenerator[Event]:
         """What may be told. Ends with `finished` set, or with a reason for another generation."""
+        constraint = self._plan.constraint
         request = msgspec.structs.replace(
-            self._progress.request, grammar=self._plan.constraint.grammar(self._shape)
+            self._progress.request,
+            grammar=constraint.grammar(self._shape),
+            distinct=constraint.distinct(self._shape),
         )
+        self._guarded = request.distinct is not None
         async with aclosing(self._plan.runner.generate(request)) as replies:
             async for reply in replies:
                 if isinstance(reply, Finished):
@@ -173,6 +178,9 @@ class _Leg:
         told = self._sorted(self.reading.end())
         if finished.reason == "stop" and self._plan.holds_back and not self.reading.calls:
             self._complaints += self._judge_answer()
+        elif self._guarded and finished.code == ConstraintFailed.code:
+            # Whatever could be written next would have repeated an item: another way may go on.
+            self._complaints.append(finished.error)
         if self._complaints:
             return told
         self.finished = finished

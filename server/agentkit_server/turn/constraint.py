@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
+from agentkit_server.engine.types import Distinct
 from agentkit_server.errors import BadRequest, SchemaProblem
 from agentkit_server.turn.events import Level
 from agentkit_server.turn.schema.answer import Answer, answer
 from agentkit_server.turn.schema.prepare import prepare
 from agentkit_server.turn.syntaxes.arguments import CallableTool
 from agentkit_server.turn.syntaxes.grammar import grammar
+from agentkit_server.turn.syntaxes.lead import lead
 from agentkit_server.turn.syntaxes.pieces import Marks
 from agentkit_server.turn.syntaxes.shape import Shape
 from agentkit_server.turn.syntaxes.syntax import Syntax
@@ -66,6 +70,14 @@ class Constraint:
     def grammar(self, shape: Shape) -> str:
         """The grammar of `shape`, "" when nothing is demanded."""
         return grammar(self.syntax, shape, self.marks) if self.demands.anything else ""
+
+    def distinct(self, shape: Shape) -> Distinct | None:
+        """What the answer of `shape` may not repeat, beside its grammar."""
+        answer = self.demands.answer
+        before = None if answer is None else lead(self.syntax, shape, self.marks)
+        if answer is None or answer.distinct is None or before is None:
+            return None
+        return msgspec.structs.replace(answer.distinct, lead=before)
 
 
 def demands(turn: Turn) -> Demands:

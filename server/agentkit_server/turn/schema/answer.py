@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from agentkit_server.engine.types import Distinct
 from agentkit_server.errors import BadRequest, InvalidGrammar, SchemaProblem
 from agentkit_server.turn.events import Level
 from agentkit_server.turn.schema.gbnf import MAX_RULES, is_gbnf, lark_of_gbnf
@@ -31,6 +32,8 @@ class Answer:
     level: Level
     loose: tuple[SchemaProblem, ...] = ()
     """Where the grammar allows more than was asked; none at level `exact`."""
+    distinct: Distinct | None = None
+    """What a guard beside the grammar sees to."""
     warnings: tuple[str, ...] = ()
     fragment: Callable[[str], str]
     """rule name -> Lark source that defines it and, under that name and two underscores, what it needs."""
@@ -65,6 +68,7 @@ def _of_schema(format: ResponseFormat, schema: Any) -> Answer:
     return Answer(
         level=prepared.level,
         loose=prepared.loose,
+        distinct=prepared.distinct,
         warnings=prepared.warnings,
         fragment=prepared.fragment,
         problems=lambda text: _json_problems(prepared, text),

@@ -36,7 +36,7 @@ class Arrays:
             self._unevaluated(schema, made)
 
     def _unique(self, schema: dict[str, Any], more: list[Schema]) -> None:
-        if schema.get("maxItems", 2) <= 1:
+        if schema.get("maxItems", 2) <= 1 or "array" not in types_of(schema):
             return
         prefix: list[Schema] = schema.get("prefixItems", [])
         if prefix and schema.get("items") is False and self._rewrite.disjoint(prefix):
@@ -44,7 +44,10 @@ class Arrays:
         values = None if prefix else self._finite(schema.get("items", True))
         if values is None or len(values) > _MOST_PERMUTED:
             self._rewrite.allow_more(
-                schema, "uniqueItems", "a grammar cannot remember the items before", "leave it out"
+                schema,
+                "uniqueItems",
+                "a grammar cannot remember the items before; a guard does while an answer is decoded",
+                "leave it out",
             )
             return
         least, most = schema.get("minItems", 0), schema.get("maxItems", len(values))
@@ -58,9 +61,7 @@ class Arrays:
 
     def _finite(self, schema: Schema) -> list[Any] | None:
         """Every value of `schema` if it plainly lists them."""
-        for _ in range(8):
-            if isinstance(schema, dict) and schema.keys() == {"$ref"}:
-                schema = self._rewrite.document.target(schema["$ref"])
+        schema = self._rewrite.document.resolved(schema)
         if schema is False:
             return []
         if schema is True or not schema.keys() <= {"type", "enum", "const"}:

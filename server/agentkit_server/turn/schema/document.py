@@ -40,6 +40,12 @@ class Document:
         """The schema behind a `$ref` of this document."""
         return self.defs[reference.removeprefix("#/$defs/")]
 
+    def resolved(self, schema: Schema) -> Schema:
+        """`schema`, or what it stands for when it is nothing but a `$ref`."""
+        while isinstance(schema, dict) and schema.keys() == {"$ref"}:
+            schema = self.target(schema["$ref"])
+        return schema
+
     def pointer(self, schema: Schema) -> str:
         return self.pointers.get(id(schema), "")
 

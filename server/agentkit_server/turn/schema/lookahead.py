@@ -30,7 +30,7 @@ def parts(pattern: str) -> Parts:
     rest = pattern[1:]
     while rest.startswith(("(?!", "(?=")):
         end = _closing(rest)
-        inner = f"^(?:{rest[3:end]})"
+        inner = f"^(?:{rest[3:end]})" if _splits(rest[3:end]) else f"^{rest[3:end]}"
         (none if rest[2] == "!" else also).append(inner)
         rest = rest[end + 1 :]
     if rest[:1] in ("?", "*", "+", "{") or _splits(rest):

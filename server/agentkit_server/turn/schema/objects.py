@@ -6,12 +6,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from agentkit_server.turn.schema import formats
 from agentkit_server.turn.schema.keywords import Schema, types_of
 from agentkit_server.turn.schema.lookahead import parts
-from agentkit_server.turn.schema.patterns import all_but, in_json, rust_matcher
+from agentkit_server.turn.schema.patterns import all_but, in_json, rust_matcher, strings_of
 
 if TYPE_CHECKING:
     from agentkit_server.turn.schema.rewrite import Rewrite
@@ -31,7 +32,7 @@ class Objects:
         """Add to `made`, and to `more` what has to hold besides, what the object keywords ask for."""
         properties = {name: self._rewrite.schema(part) for name, part in schema.get("properties", {}).items()}
         rest: Schema = self._rewrite.schema(schema.get("additionalProperties", True))
-        patterns = self._patterns(schema, rest)
+        patterns = self._patterns(schema, properties, rest)
         if "unevaluatedProperties" in schema:
             rest = self._unevaluated(schema, properties, rest)
         if "propertyNames" in schema:
@@ -47,7 +48,11 @@ class Objects:
         self._counts(schema, made, more)
         self._dependencies(schema, more)
 
-    def _patterns(self, schema: dict[str, Any], rest: Schema) -> dict[str, Schema]:
+    def _patterns(
+        self, schema: dict[str, Any], properties: dict[str, Schema], rest: Schema
+    ) -> dict[str, Schema]:
+        """The patterns of `schema`; names that a look-ahead leaves out, and nothing else allows, become
+        `properties`."""
         given: dict[str, Schema] = schema.get("patternProperties", {})
         if len(given) > 1 and all(part == next(iter(given.values())) for part in given.values()):
             given = {"|".join(f"(?:{pattern})" for pattern in given): next(iter(given.values()))}
@@ -55,7 +60,9 @@ class Objects:
         for pattern, part in given.items():
             split = parts(pattern)
             inner = self._rewrite.schema(part)
-            if split.also or split.none:
+            if rest is False and len(given) == 1 and not split.also and _leave_out(split.none, properties):
+                self._rewrite.names_may_be_respelled = True
+            elif split.also or split.none:
                 self._rewrite.allow_more(
                     schema, "patternProperties", "look-ahead is not in the grammar", "write a simpler pattern"
                 )
@@ -67,7 +74,7 @@ class Objects:
         self, schema: dict[str, Any], properties: dict[str, Schema], patterns: dict[str, Schema], rest: Schema
     ) -> Schema:
         """`rest` with the names bounded; changes `properties` and `patterns` too."""
-        names = schema["propertyNames"]
+        names = self._rewrite.document.resolved(schema["propertyNames"])
         if names is True:
             return rest
         known = self._rewrite.knowledge.ask(names).get("string")
@@ -87,12 +94,16 @@ class Objects:
         if rest is False and not patterns:
             return False
         pattern = _pattern_of(names)
-        if pattern is None or patterns:
+        every = patterns.keys() <= {in_json(".*")}
+        if not every or pattern is None:
             self._rewrite.allow_more(
                 schema, "propertyNames", "names are bounded by one pattern only", "use 'patternProperties'"
             )
+        if pattern is None or not (every or (rest is False and not properties and _all_but_any(patterns))):
             return rest
-        patterns[pattern] = rest
+        inner = next(iter(patterns.values()), rest)
+        patterns.clear()
+        patterns[pattern] = inner
         return False
 
     def _is_listing(self, names: Schema) -> bool:
@@ -278,6 +289,17 @@ class Objects:
         return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
 
+def _leave_out(none: Iterable[str], properties: dict[str, Schema]) -> bool:
+    """Forbid, in `properties`, the names that one of the patterns `none` is in, if all of them plainly list
+    whole names that are not there yet."""
+    listed = [strings_of(pattern) for pattern in none]
+    names = {name for one in listed if one is not None for name in one[0]}
+    if not names or any(one is None or not one[1] for one in listed) or names & properties.keys():
+        return False
+    properties.update(dict.fromkeys(sorted(names), False))
+    return True
+
+
 def _for_name(name: str, patterns: dict[str, Schema], rest: Schema) -> Schema:
     found = [part for pattern, part in patterns.items() if rust_matcher(pattern)(name)]
     if not found:
@@ -299,6 +321,11 @@ def _pattern_of(names: Schema) -> str | None:
         loose = limits["format"] in formats.LOOSE or limits["format"] in formats.LENGTHS
         return None if loose else formats.PATTERNS[limits["format"]]
     return None
+
+
+def _all_but_any(patterns: dict[str, Schema]) -> bool:
+    """Is there one pattern, which leaves out none but the empty name and those with line breaks?"""
+    return len(patterns) == 1 and patterns.keys() <= {in_json(".+"), in_json("^.*$"), in_json("^.+$")}
 
 
 def _subsets(names: list[str]) -> list[list[str]]:

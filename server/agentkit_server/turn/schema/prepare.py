@@ -11,6 +11,7 @@ import msgspec
 
 from agentkit_server.errors import BadRequest, SchemaProblem, SchemaRefused
 from agentkit_server.turn.schema.cycles import endless, is_finite
+from agentkit_server.turn.schema.distinct import distinct
 from agentkit_server.turn.schema.document import Document, read
 from agentkit_server.turn.schema.prepared import PreparedSchema
 from agentkit_server.turn.schema.rewrite import Rewrite
@@ -74,6 +75,7 @@ def _prepared(schema: Any, options: dict[str, Any]) -> PreparedSchema | SchemaRe
         schema=schema,
         level="checked" if rewrite.loose else "exact",
         loose=tuple(rewrite.loose),
+        distinct=distinct(document) if rewrite.loose else None,
         warnings=tuple(document.warnings),
         fragment=lambda rule: f"{rule}: %json {settled.text}\n",
         problems=Validation(document).problems,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentkit_server.engine.types import Distinct
 from agentkit_server.errors import SchemaProblem
 from agentkit_server.turn.events import Level
 
@@ -19,6 +20,8 @@ class PreparedSchema:
     level: Level
     loose: tuple[SchemaProblem, ...] = ()
     """Where the grammar allows more than the schema; none at level `exact`."""
+    distinct: Distinct | None = None
+    """What a guard beside the grammar sees to."""
     warnings: tuple[str, ...] = ()
     """Parts that constrain nothing, such as unknown formats."""
     fragment: Callable[[str], str]

@@ -68,6 +68,13 @@ class Marks:
             f"<[{self.control[part]}]>" if at % 2 else quoted(part) for at, part in enumerate(parts) if part
         )
 
+    def raw(self, literal: str) -> bytes:
+        """`literal` as the engine's `Lead` has it: control tokens by their ids."""
+        parts = self._pattern.split(literal)
+        return b"".join(
+            b"\xff<%d>" % self.control[part] if at % 2 else part.encode() for at, part in enumerate(parts)
+        )
+
     def is_control(self, literal: str) -> bool:
         """Does `literal` begin with a control token?"""
         found = self._pattern.match(literal)
