@@ -16,6 +16,7 @@
     │   └── ModelNotFound               404 model_not_found
     ├── MethodNotAllowed                405 method_not_allowed
     ├── BodyTooLarge                    413 body_too_large
+    ├── DeadlinePassed                  408 deadline_passed
     ├── RequestCancelled                499 request_cancelled
     ├── LoadFailed                      500 load_failed
     │   ├── InsufficientMemory          500 insufficient_memory
@@ -179,6 +180,13 @@ class BodyTooLarge(AgentkitError):
 
     status = 413
     code = "body_too_large"
+
+
+class DeadlinePassed(AgentkitError):
+    """The seconds that the caller allowed were over before the answer began."""
+
+    status = 408
+    code = "deadline_passed"
 
 
 class RequestCancelled(AgentkitError):

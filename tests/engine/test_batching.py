@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 
-from agentkit_server.engine.types import Cancel, Delta, Finished, Sampling
+from agentkit_server.engine.types import Cancel, Delta, Finished, Sampling, Unpin
 
 from .conftest import Answer, Engine
 
@@ -192,7 +193,9 @@ def test_a_large_cached_prefix_makes_way_for_a_prompt_that_shares_little_of_it(
 def test_prefixes_beyond_the_cells_are_parked_and_come_back_as_they_were(
     make_engine: Callable[..., Engine],
 ) -> None:
-    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8)
+    # Flash attention on a CPU adds up in half precision, in the order of the cells: the same prefix elsewhere
+    # moves log-probabilities by 0.2. Without it they come out the same.
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8, flash_attention="off")
     texts = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(5)]
     first = [engine.run(text, max_tokens=8, logprobs=4) for text in texts]
     stats = engine.stats()
@@ -201,9 +204,8 @@ def test_prefixes_beyond_the_cells_are_parked_and_come_back_as_they_were(
     for text, before in zip(texts, first, strict=True):
         again = engine.run(text, max_tokens=8, logprobs=4)
         assert again.end.usage.cached_tokens == again.end.usage.prompt_tokens - 1
-        # In other cells the sums are taken in another order.
         expected, got = first_logprobs(before), first_logprobs(again)
-        assert all(abs(got[t] - expected[t]) < 0.2 for t in got.keys() & expected.keys())
+        assert all(abs(got[t] - expected[t]) < 0.02 for t in got.keys() & expected.keys())
         assert len(got.keys() & expected.keys()) >= 3
     assert engine.drop_cache().parked_bytes == 0
 
@@ -235,3 +237,25 @@ def test_parked_prefixes_stay_within_their_memory(make_engine: Callable[..., Eng
     stats = engine.stats()
     assert 0 < stats.parked_bytes <= limit
     assert stats.sequences_cached < 8
+
+
+def test_a_pinned_prefix_outlives_those_that_came_after_it(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8, park_bytes=12 << 20)
+    chapters = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(8)]
+    engine.run(chapters[0], max_tokens=2, pin="run")
+    for chapter in chapters[1:]:
+        engine.run(chapter, max_tokens=2)
+    assert engine.stats().pins == 1
+    kept = engine.run(chapters[0], max_tokens=2).end.usage
+    assert kept.cached_tokens == kept.prompt_tokens - 1
+    gone = engine.run(chapters[1], max_tokens=2).end.usage
+    assert gone.cached_tokens < 16
+    assert engine.ask(Unpin(10_000, "run")).pins == 0
+
+
+def test_a_sequence_ends_at_its_deadline_and_keeps_what_it_has(engine: Engine) -> None:
+    deadline = time.monotonic_ns() + 300_000_000
+    answer = engine.run("Once upon a time", max_tokens=900, ignore_eos=True, deadline_ns=deadline)
+    assert answer.end.reason == "deadline"
+    assert 0 < answer.end.usage.completion_tokens == len(answer.tokens) < 900
+    assert engine.run("Once upon", max_tokens=2, deadline_ns=1).end.usage.completion_tokens == 0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentkit_server.engine.prefix import MOST_ENTRIES, Cached, PrefixCache, common_prefix
+from agentkit_server.engine.prefix import LONGEST_PIN_S, MOST_ENTRIES, Cached, PrefixCache, common_prefix
 
 
 def row(*tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -77,3 +77,28 @@ def test_there_are_never_more_entries_than_can_be_searched() -> None:
     gone = [stale for i in range(MOST_ENTRIES + 3) for stale in cache.add(cached(i, i + 1, 5))]
     assert [entry.seq_id for entry in gone] == [0, 1, 2]
     assert len(cache) == MOST_ENTRIES
+
+
+def test_what_is_pinned_leaves_after_everything_else() -> None:
+    cache = PrefixCache(whole_only=False)
+    pinned, other = cached(1, 1, 2, 3), cached(2, 4, 5, 6)
+    pinned.pin = "run"
+    cache.add(pinned)
+    cache.add(other)
+    assert cache.oldest() is other
+    pinned.pinned_at -= LONGEST_PIN_S
+    assert cache.oldest() is pinned
+    pinned.pinned_at += LONGEST_PIN_S
+    cache.unpin("run")
+    assert cache.oldest() is pinned
+
+
+def test_a_run_pins_only_the_last_prefix_it_left() -> None:
+    cache = PrefixCache(whole_only=False)
+    first, second, longer = cached(1, 1, 2), cached(2, 3, 4), cached(3, 3, 4, 5)
+    for entry in (first, second):
+        entry.pin = "run"
+        cache.add(entry)
+    assert (first.pin, second.pin, cache.pins) == ("", "run", 1)
+    cache.add(longer)
+    assert (longer.pin, cache.pins) == ("run", 1)

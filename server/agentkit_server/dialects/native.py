@@ -15,6 +15,7 @@ from agentkit_server.dialects import (
     native_models,
     native_pull,
 )
+from agentkit_server.dialects._shared import backend_of
 from agentkit_server.dialects.native_lines import native_json
 from agentkit_server.errors import NotBuiltYet
 
@@ -39,6 +40,14 @@ async def server_version() -> Response:
 async def status() -> Response:
     """There is no cloud here, and no way to turn one on."""
     return native_json({"cloud": {"disabled": True, "source": "config"}})
+
+
+@router.delete("/api/runs/{run_id}")
+async def release_run(request: Request, run_id: str) -> Response:
+    """A run is over: the prefix that its requests pinned by `run_id` may go like any other. An extension;
+    answers the same whether there was one or not."""
+    await backend_of(request).residency.release(run_id)
+    return native_json({"status": "success"})
 
 
 @router.post("/api/create")

@@ -61,6 +61,8 @@ def generate_turn(body: GenerateBody, options: Options) -> Turn:
         response_format=read_format(body),
         think=read_think(body),
         thinking_budget=body.thinking_budget,
+        max_seconds=body.max_seconds,
+        run_id=body.run_id,
         keep_alive=body.keep_alive,
         truncate=body.truncate,
         shift=body.shift,

@@ -40,6 +40,8 @@ class RunBody(ModelBody, kw_only=True):
     keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     thinking_budget: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    run_id: Annotated[str, msgspec.Meta(max_length=200)] = ""
     truncate: bool = False
     shift: bool = False
     logprobs: bool = False

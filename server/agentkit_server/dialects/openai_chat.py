@@ -92,6 +92,8 @@ def chat_turn(body: ChatBody) -> Turn:
         think=read_think(body),
         thinking_budget=body.thinking_budget,
         keep_alive=body.keep_alive,
+        max_seconds=body.max_seconds,
+        run_id=body.run_id or "",
         truncate=bool(body.truncate),
         defaults=DEFAULTS,
     )

@@ -19,6 +19,7 @@ from agentkit_server.dialects.openai_wire import (
     Tally,
     chat_logprobs,
     collect,
+    ending,
     notices,
 )
 from agentkit_server.engine.types import TokenLogprob
@@ -31,6 +32,8 @@ from agentkit_server.turn.events import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
+
+NOT_ENDED: Mapping[str, None] = {"finish_reason": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class ChatAnswer:
                         yield chunks.choice(_chunk(index, self._call_goes_on(call, text)))
                     case Finish(index):
                         tally.add(event)
-                        yield chunks.choice(_chunk(index, {}, self._reason(event)))
+                        yield chunks.choice(_chunk(index, {}, self._ending(event)))
                     case _:
                         pass
         yield chunks.end(tally.usage())
@@ -106,7 +109,7 @@ class ChatAnswer:
             "index": index,
             "message": message,
             "logprobs": {"content": chat_logprobs(choice.logprobs)} if self.logprobs else None,
-            "finish_reason": self._reason(choice.finish),
+            **self._ending(choice.finish),
         }
 
     def _calls(self, calls: list[Call]) -> dict[str, Any]:
@@ -135,10 +138,10 @@ class ChatAnswer:
             else {"tool_calls": [{"index": call, "function": function}]}
         )
 
-    def _reason(self, finish: Finish) -> str:
+    def _ending(self, finish: Finish) -> dict[str, str | None]:
         if finish.reason != "stop" or not finish.tool_calls:
-            return finish.reason
-        return "function_call" if self.legacy else "tool_calls"
+            return ending(finish)
+        return {"finish_reason": "function_call" if self.legacy else "tool_calls"}
 
 
 def _thoughts(text: str) -> dict[str, str]:
@@ -146,7 +149,10 @@ def _thoughts(text: str) -> dict[str, str]:
 
 
 def _chunk(
-    index: int, delta: dict[str, Any], reason: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+    index: int,
+    delta: dict[str, Any],
+    end: Mapping[str, str | None] = NOT_ENDED,
+    logprobs: tuple[TokenLogprob, ...] = (),
 ) -> dict[str, Any]:
     content = {"content": chat_logprobs(logprobs)} if logprobs else None
-    return {"index": index, "delta": delta, "logprobs": content, "finish_reason": reason}
+    return {"index": index, "delta": delta, "logprobs": content, **end}

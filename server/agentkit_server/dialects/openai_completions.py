@@ -24,7 +24,7 @@ from agentkit_server.dialects.openai_parameters import (
     sampling_options,
     texts_or_tokens,
 )
-from agentkit_server.dialects.openai_wire import Choice, Chunks, Envelope, Tally, collect, notices
+from agentkit_server.dialects.openai_wire import Choice, Chunks, Envelope, Tally, collect, ending, notices
 from agentkit_server.engine.types import TokenLogprob
 from agentkit_server.errors import BadRequest, NotBuiltYet
 from agentkit_server.turn.events import Event, Finish, Started, TextDelta
@@ -72,6 +72,8 @@ def completion_turns(body: CompletionBody, prompts: list[str | list[int]]) -> li
             logprobs=body.logprobs,
             response_format=demand and demand.format,
             keep_alive=body.keep_alive,
+            max_seconds=body.max_seconds,
+            run_id=body.run_id or "",
             truncate=bool(body.truncate),
             verb="generate",
             defaults=DEFAULTS,
@@ -114,9 +116,9 @@ class CompletionAnswer:
                         table = self._table(logprobs, offsets[index])
                         offsets[index] += sum(map(_characters, logprobs))
                         yield chunks.choice(self._choice(index, text, table))
-                    case Finish(index, reason):
+                    case Finish(index):
                         tally.add(event)
-                        yield chunks.choice(self._choice(index, "", None, reason))
+                        yield chunks.choice(self._choice(index, "", None, event))
                     case _:
                         pass
         yield chunks.end(tally.usage())
@@ -132,14 +134,12 @@ class CompletionAnswer:
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         text = self._echoes[index] + "".join(choice.texts)
-        return self._choice(
-            index, text, self._table(choice.logprobs, 0), choice.finish and choice.finish.reason
-        )
+        return self._choice(index, text, self._table(choice.logprobs, 0), choice.finish)
 
     def _choice(
-        self, index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None = None
+        self, index: int, text: str, logprobs: dict[str, Any] | None, finish: Finish | None = None
     ) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        return {"index": index, "text": text, "logprobs": logprobs, **ending(finish)}
 
     def _table(self, logprobs: Iterable[TokenLogprob], offset: int) -> dict[str, Any] | None:
         return None if self._logprobs is None else logprob_table(logprobs, offset)

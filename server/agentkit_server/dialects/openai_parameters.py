@@ -97,6 +97,8 @@ class SamplingBody(FormatBody, kw_only=True):
     num_ctx: Count | None = None
     keep_alive: str | float | None = None
     truncate: bool | None = None
+    max_seconds: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    run_id: Annotated[str, Meta(max_length=200)] | None = None
 
     @property
     def include_usage(self) -> bool:

@@ -84,6 +84,13 @@ class Chunks:
         return self._head + b'],"usage":' + encode(usage) + b"}\n\n" + DONE
 
 
+def ending(finish: Finish | None) -> dict[str, str | None]:
+    """Why a choice ended. OpenAI knows no deadline: there it is a `length`, and `stop_reason` says so."""
+    if finish is None or finish.reason != "deadline":
+        return {"finish_reason": None if finish is None else finish.reason}
+    return {"finish_reason": "length", "stop_reason": "deadline"}
+
+
 class Tally:
     """Adds up the usage of all choices. `n` consecutive choices share one prompt, counted once."""
 

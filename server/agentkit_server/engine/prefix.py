@@ -10,6 +10,7 @@ made 142 alone; copying them out and back takes milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 
+LONGEST_PIN_S = 1800.0
+"""A run that was not heard of for so long has died without a word."""
 MOST_ENTRIES = 256
 """The search is linear and takes about 1 ms at this many."""
 # Bringing a parked entry back copies all of it: worth it from these on, for computing a token costs as
@@ -45,6 +48,10 @@ class Cached:
     state: Bytes | None = None
     used: int = 0
     """Tick of the last use; the smallest goes first."""
+    pin: str = ""
+    """Who wants it kept; "" = nobody."""
+    pinned_at: float = 0.0
+    """Seconds of the monotonic clock."""
 
     @property
     def parked(self) -> bool:
@@ -79,7 +86,13 @@ class PrefixCache:
     def add(self, entry: Cached) -> list[Cached]:
         """Keep `entry`; returns entries that must go: those that it makes superfluous (their tokens
         begin it), and the oldest when there are too many."""
+        for other in self._entries:
+            if entry.pin and other.pin == entry.pin:
+                other.pin = ""
         stale = [e for e in self._entries if common_prefix(e.tokens, entry.tokens) == len(e.tokens)]
+        # What somebody else pinned and this covers is kept by this.
+        entry.pin = entry.pin or next((e.pin for e in stale if e.pin), "")
+        entry.pinned_at = monotonic()
         if self._whole_only:
             # The state of a shorter sequence cannot be cut out of a longer one.
             stale = [e for e in stale if len(e.tokens) == len(entry.tokens)]
@@ -88,7 +101,7 @@ class PrefixCache:
         self._entries.append(entry)
         self.touch(entry)
         if len(self._entries) > MOST_ENTRIES:
-            oldest = min(self._entries, key=lambda e: e.used)
+            oldest = min(self._entries, key=_order)
             self._entries.remove(oldest)
             stale.append(oldest)
         return stale
@@ -113,6 +126,22 @@ class PrefixCache:
         self._entries.remove(entry)
 
     def oldest(self, *, parked: bool = False, but: Cached | None = None) -> Cached | None:
-        """The resident (or the parked) entry that was not used for longest."""
+        """The resident (or the parked) entry that was not used for longest, pinned ones last."""
         some = (e for e in self._entries if e.parked == parked and e is not but)
-        return min(some, key=lambda e: e.used, default=None)
+        return min(some, key=_order, default=None)
+
+    @property
+    def pins(self) -> int:
+        """How many entries are pinned."""
+        return sum(bool(entry.pin) for entry in self._entries)
+
+    def unpin(self, pin: str) -> None:
+        """Let what is pinned as `pin` go like any other."""
+        for entry in self._entries:
+            if entry.pin == pin:
+                entry.pin = ""
+
+
+def _order(entry: Cached) -> tuple[bool, int]:
+    held = bool(entry.pin) and monotonic() - entry.pinned_at < LONGEST_PIN_S
+    return held, entry.used

@@ -368,6 +368,6 @@ class Scheduler:
             self._release(sequence.seq_id, sequence.cells.cut(0))
             return
         tokens = sequence.tokens.view[: sequence.computed].copy()
-        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy())
+        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy(), pin=sequence.request.pin)
         for stale in self.cache.add(entry):
             self._forget(stale)

@@ -35,11 +35,12 @@ from agentkit_server.engine.types import (
     Reply,
     Shutdown,
     Stats,
+    Unpin,
 )
 
 log = logging.getLogger("agentkit.engine")
 
-StepCommand = Generate | Prepared | Cancel | Embed | GetStats | DropCache | Shutdown
+StepCommand = Generate | Prepared | Cancel | Embed | GetStats | DropCache | Unpin | Shutdown
 Emit = Callable[[list[Reply]], None]
 
 
@@ -75,6 +76,7 @@ class Stepper:
         """Until Shutdown."""
         while self._open:
             self._take_commands()
+            self._end_late_ones()
             self._scheduler.admit()
             if self._scheduler.running:
                 self._step()
@@ -116,6 +118,9 @@ class Stepper:
             case DropCache():
                 self._scheduler.drop_cache()
                 self._out.append(self._stats(command.id))
+            case Unpin():
+                self._scheduler.cache.unpin(command.pin)
+                self._out.append(self._stats(command.id))
             case Shutdown():
                 self._open = False
         # Answers to queries do not wait for the step that follows.
@@ -139,6 +144,14 @@ class Stepper:
         for sequence in [s for s in everyone if s.request.id == request_id]:
             self._finish(sequence, "cancelled")
 
+    def _end_late_ones(self) -> None:
+        now = 0
+        for sequence in [*self._scheduler.running, *self._scheduler.waiting]:
+            if deadline := sequence.request.deadline_ns:
+                now = now or time.monotonic_ns()
+                if now >= deadline:
+                    self._finish(sequence, "deadline")
+
     def _stats(self, request_id: int) -> Stats:
         s = self._scheduler
         return Stats(
@@ -150,6 +163,7 @@ class Stepper:
             sequences_waiting=len(s.waiting) + self._intake.waiting,
             sequences_cached=len(s.cache),
             parked_bytes=s.cache.parked_bytes,
+            pins=s.cache.pins,
             decode_steps=self._steps,
             tokens_computed=self._tokens_computed,
             tokens_reused=s.tokens_reused,

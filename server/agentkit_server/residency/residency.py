@@ -12,11 +12,11 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, ServerBusy
+from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, RunnerDied, ServerBusy
 from agentkit_server.machine import Probe, probe
 from agentkit_server.models.model import Model
 from agentkit_server.residency.clock import Clock, LoopClock
@@ -109,6 +109,13 @@ class Residence:
         """One row for each model in memory or on its way there, the one used last first."""
         tenants = sorted(self._tenants.values(), key=lambda tenant: tenant.used_at, reverse=True)
         return [self._row(tenant) for tenant in tenants]
+
+    async def release(self, run_id: str) -> None:
+        """Let the prefixes that a run pinned, on whatever model, go like any other."""
+        for tenant in list(self._tenants.values()):
+            if tenant.state is State.READY and tenant.runner is not None:
+                with suppress(RunnerDied):
+                    await tenant.runner.unpin(run_id)
 
     async def close(self) -> None:
         """End every load and every runner, and refuse whoever waits or comes. Idempotent."""

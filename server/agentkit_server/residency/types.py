@@ -81,6 +81,10 @@ class Residency(Protocol):
         """Models in memory and on their way into it."""
         ...
 
+    async def release(self, run_id: str) -> None:
+        """Let the prefixes that a run pinned, on whatever model, go like any other."""
+        ...
+
     async def close(self) -> None:
         """Unload everything, now."""
         ...

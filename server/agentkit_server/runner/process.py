@@ -42,6 +42,7 @@ from agentkit_server.engine.types import (
     Stats,
     Tokenize,
     Tokenized,
+    Unpin,
 )
 from agentkit_server.errors import (
     AgentkitError,
@@ -197,6 +198,10 @@ class Process:
         request_id, inbox = self._open()
         return await self._ask(DropCache(request_id), inbox, Stats)
 
+    async def unpin(self, pin: str) -> Stats:
+        request_id, inbox = self._open()
+        return await self._ask(Unpin(request_id, pin), inbox, Stats)
+
     def _open(self) -> tuple[int, Inbox]:
         if not self.alive:
             raise self._death()
@@ -205,7 +210,10 @@ class Process:
         return request_id, inbox
 
     async def _ask(
-        self, command: Tokenize | Detokenize | Embed | GetStats | DropCache, inbox: Inbox, kind: type[T]
+        self,
+        command: Tokenize | Detokenize | Embed | GetStats | DropCache | Unpin,
+        inbox: Inbox,
+        kind: type[T],
     ) -> T:
         answered = False
         try:

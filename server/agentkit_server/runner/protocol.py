@@ -61,6 +61,10 @@ class Runner(Protocol):
 
     async def drop_cache(self) -> Stats: ...
 
+    async def unpin(self, pin: str) -> Stats:
+        """Let the prefix that requests pinned as `pin` go like any other."""
+        ...
+
     async def wait_closed(self) -> None:
         """Returns when the child has ended, for whatever reason."""
         ...

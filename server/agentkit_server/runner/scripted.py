@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -66,6 +67,8 @@ class Scripted:
         self._gone = asyncio.Event()
         self._cause = ""
         self._past: list[list[int]] = []
+        self.pins: set[str] = set()
+        """What requests have pinned."""
         self._running = 0
         self._emitted = 0
         self._computed = 0
@@ -105,12 +108,14 @@ class Scripted:
             raise PromptTooLong(len(request.prompt), self._spec.n_ctx)
         request = msgspec.structs.replace(request, id=len(self.requests) + 1)
         self.requests.append(request)
+        if request.pin:
+            self.pins.add(request.pin)
         constraint = self.model.constraint(request.grammar) if request.grammar else None
         open_ones = [self._completion(request, index, constraint) for index in range(request.n)]
         self._running += 1
         try:
             while open_ones:
-                await self._pause()
+                await self._pause(request.deadline_ns)
                 for completion in list(open_ones):
                     for message in await self._step(completion):
                         yield message
@@ -158,6 +163,7 @@ class Scripted:
             sequences_waiting=0,
             sequences_cached=len(self._past),
             parked_bytes=0,
+            pins=len(self.pins),
             decode_steps=self._emitted,
             tokens_computed=self._computed,
             tokens_reused=self._reused,
@@ -167,6 +173,10 @@ class Scripted:
 
     async def drop_cache(self) -> Stats:
         self._past.clear()
+        return await self.stats()
+
+    async def unpin(self, pin: str) -> Stats:
+        self.pins.discard(pin)
         return await self.stats()
 
     async def wait_closed(self) -> None:
@@ -199,6 +209,9 @@ class Scripted:
         if self.die_after is not None and self._emitted >= self.die_after:
             self.die(f"the script ended it after {self.die_after} tokens")
         self._check_alive()
+        if _passed(completion.request.deadline_ns):
+            completion.reason = "deadline"
+            return [completion.finished()]
         delta = completion.advance()
         self._emitted += len(delta.tokens)
         self._computed += len(delta.tokens)
@@ -213,12 +226,13 @@ class Scripted:
         digests = (hashlib.sha256(seed + b"#%d" % i).digest()[0] for i in range(self.model.n_embd))
         return [(byte - 127.5) / 127.5 for byte in digests]
 
-    async def _pause(self) -> None:
+    async def _pause(self, deadline_ns: int) -> None:
         if self.hold is None or self.hold.is_set() or self._emitted < self.hold_after:
             return
         waits = [asyncio.ensure_future(self.hold.wait()), asyncio.ensure_future(self._gone.wait())]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            left = (deadline_ns - time.monotonic_ns()) / 1e9 if deadline_ns else None
+            await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -299,3 +313,7 @@ class ScriptedLauncher:
         runner.hold, runner.hold_after, runner.die_after = self.hold, self.hold_after, self.die_after
         self.runners.append(runner)
         return runner
+
+
+def _passed(deadline_ns: int) -> bool:
+    return 0 < deadline_ns <= time.monotonic_ns()

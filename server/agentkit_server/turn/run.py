@@ -6,13 +6,14 @@ stream. Closing the stream early cancels the request in the engine.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 
 from agentkit_server.engine.types import Generate
-from agentkit_server.errors import MissingCapability, NotBuiltYet
+from agentkit_server.errors import DeadlinePassed, MissingCapability, NotBuiltYet
 from agentkit_server.models.model import Model
 from agentkit_server.residency.types import Lease, LoadOptions
 from agentkit_server.turn.answering import Answering, answering
@@ -33,9 +34,10 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     """The events of `turn`: Started, then for each completion its deltas and one Finish.
 
     Raises before Started: ModelNotFound, MissingCapability, BadRequest (SchemaRefused, InvalidGrammar among
-    them), PromptTooLong, ServerBusy, LoadFailed. After it: RunnerDied, RequestCancelled, ConstraintFailed,
-    AgentkitError when the sequence failed.
+    them), PromptTooLong, ServerBusy, LoadFailed, DeadlinePassed. After it: RunnerDied, RequestCancelled,
+    ConstraintFailed, AgentkitError when the sequence failed.
     """
+    began = time.monotonic_ns()
     model = await resolve(backend, turn.model)
     if "completion" not in model.capabilities:
         raise MissingCapability(f'"{turn.model}" does not support {turn.verb}', param="model")
@@ -46,8 +48,11 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     own = read_options(model.parameters)
     bounds = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
     load = merge_load(turn.load, own.load)
-    async with backend.residency.lease(model, load, turn.keep_alive) as lease:
-        started, answer = await _prepared(turn, wanted, bounds, lease, model)
+    async with AsyncExitStack() as held:
+        with _within(turn, began):
+            lease = await held.enter_async_context(backend.residency.lease(model, load, turn.keep_alive))
+            started, answer = await _prepared(turn, wanted, bounds, lease, model)
+        answer = answer.until(_deadline(turn, began))
         async with aclosing(answer.events()) as events:
             # A grammar that cannot be compiled is told here, while the status is still open.
             first = await anext(events) if answer.constrained else None
@@ -56,6 +61,27 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
                 yield first
             async for event in events:
                 yield event
+
+
+def _deadline(turn: Turn, began_ns: int) -> int:
+    """On the clock of `time.monotonic_ns`; 0 = none."""
+    return 0 if turn.max_seconds is None else began_ns + round(turn.max_seconds * 1e9)
+
+
+@contextmanager
+def _within(turn: Turn, began_ns: int) -> Generator[None]:
+    """What has to be done before the answer begins. Raises DeadlinePassed."""
+    if turn.max_seconds is None:
+        yield
+        return
+    try:
+        with fail_after((_deadline(turn, began_ns) - time.monotonic_ns()) / 1e9):
+            yield
+    except TimeoutError:
+        raise DeadlinePassed(
+            f"the model was not ready within {turn.max_seconds:g} seconds; allow more, or load it beforehand",
+            param="max_seconds",
+        ) from None
 
 
 async def _prepared(
@@ -118,4 +144,5 @@ def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int) ->
         logprobs=turn.logprobs,
         shift=turn.shift,
         keep=prompt_tokens if bounds.num_keep < 0 else bounds.num_keep,
+        pin=turn.run_id,
     )

@@ -111,6 +111,11 @@ class Turn:
     keep_alive: str | float | None = None
     truncate: bool = False
     shift: bool = False
+    max_seconds: float | None = None
+    """What is not done so long after the request came ends with reason `deadline`, in the midst of the
+    answer."""
+    run_id: str = ""
+    """The run of an agent that this turn belongs to: the prefix that it leaves is pinned under that name."""
     verb: Literal["chat", "generate"] = "chat"
     """What the caller asked for, as errors about missing capabilities name it."""
     defaults: Sampling = Sampling()
