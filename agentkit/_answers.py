@@ -67,14 +67,14 @@ class LineReader(Generic[R]):
 
 
 @contextmanager
-def translated(base_url: str) -> Generator[None, None, None]:
-    """Turns httpx's transport errors into the SDK's own."""
+def translated(
+    base_url: str, *, hint: str = "start one with `agentkit serve`, or set AGENTKIT_HOST"
+) -> Generator[None, None, None]:
+    """Turns httpx's transport errors into the SDK's own; `hint` is what to do when nobody answers."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise ConnectionError(
-            f"no server answers at {base_url}", hint="start one with `agentkit serve`, or set AGENTKIT_HOST"
-        ) from error
+        raise ConnectionError(f"no server answers at {base_url}", hint=hint) from error
     except httpx.TimeoutException as error:
         raise TimeoutError(
             f"no answer from {base_url} in time", hint="give the client a longer timeout"

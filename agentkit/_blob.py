@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from os import PathLike
 from pathlib import Path
 
-import anyio
-
 _PIECE = 1 << 20
 
 
@@ -20,6 +18,8 @@ def file_digest(path: str | PathLike[str]) -> str:
 
 async def pieces(path: str | PathLike[str]) -> AsyncIterator[bytes]:
     """The file's bytes in order, read without blocking the event loop."""
-    async with await anyio.open_file(path, "rb") as file:
-        while piece := await file.read(_PIECE):
+    import asyncio
+
+    with await asyncio.to_thread(Path(path).open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE):
             yield piece

@@ -6,15 +6,38 @@ import platform
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
 from agentkit._host import is_loopback, parse_host, setting
-from agentkit._version import __version__
 
 # A model may think for minutes before its first token, so only connecting has a limit.
 DEFAULT_TIMEOUT = httpx.Timeout(None, connect=10.0)
+
+
+Headers = Mapping[str, str | None]
+"""Of every request; one that is None counts as left out."""
+
+
+class HttpArguments(TypedDict, total=False):
+    """Further arguments of a client, as `httpx.Client` and `httpx.AsyncClient` take them."""
+
+    follow_redirects: bool
+    """Unlike in httpx, the default is True."""
+    verify: ssl.SSLContext | str | bool
+    trust_env: bool
+    proxy: httpx.Proxy | str | None
+    mounts: Any
+    auth: Any
+    cookies: Any
+    params: Any
+    limits: httpx.Limits
+    max_redirects: int
+    event_hooks: Any
+    http1: bool
+    http2: bool
+    default_encoding: Any
 
 
 @dataclass(frozen=True)
@@ -23,8 +46,9 @@ class Connection:
 
     host: str | None
     api_key: str | None
-    headers: Mapping[str, str]
+    headers: Headers
     timeout: httpx.Timeout | float | None
+    http: HttpArguments
 
     def base_url(self) -> str:
         """URL that the routes are relative to."""
@@ -36,7 +60,7 @@ class Connection:
         arguments: dict[str, Any] = {
             "base_url": base_url,
             "timeout": self.timeout,
-            "headers": self._headers(),
+            "headers": self.http_headers(),
             "follow_redirects": True,
         }
         if is_loopback(base_url):
@@ -46,9 +70,13 @@ class Connection:
                 # Reading the certificate bundle takes 0.1 s that plain HTTP does not need. The empty context
                 # trusts nobody, so a redirect to https fails instead of going unverified.
                 arguments["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return arguments
+        return {**arguments, **self.http}
 
-    def _headers(self) -> dict[str, str]:
+    def http_headers(self) -> dict[str, str]:
+        """What every request carries, the key included; names in lower case."""
+        # Reading the installed version costs a tenth of what importing the package does.
+        from agentkit._version import __version__
+
         headers = {
             "accept": "application/json",
             "user-agent": f"agentkit/{__version__} Python/{platform.python_version()}",
@@ -56,4 +84,5 @@ class Connection:
         key = self.api_key or setting("API_KEY")
         if key:
             headers["authorization"] = f"Bearer {key}"
-        return headers | {name.lower(): value for name, value in self.headers.items()}
+        given = {name.lower(): value for name, value in self.headers.items() if value is not None}
+        return headers | given

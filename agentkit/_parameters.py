@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from pydantic import BaseModel
 
-from agentkit._types import Image, Options
+from agentkit._types import ImageValue, Options
+
+if TYPE_CHECKING:
+    from agentkit._tool import Tool
 
 OptionValues = Mapping[str, Any] | Options
 Format = str | Mapping[str, Any]
 """`"json"`, or a JSON Schema that the answer must follow."""
 Think = bool | str
 """True, False, or how much: `"low"`, `"medium"`, `"high"`, `"max"`."""
-ToolValue = Mapping[str, Any] | BaseModel
-"""A tool in its JSON form, `{"type": "function", "function": {name, description, parameters}}`, or a pydantic
-model of that form."""
+ToolValue: TypeAlias = "Tool | Callable[..., Any] | Mapping[str, Any] | BaseModel"
+"""A Tool, a function, or a tool in its JSON form, `{"type": "function", "function": {name, description,
+parameters}}`, or as a pydantic model of that form."""
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, or `{"type": "function", "function": {"name": …}}`."""
 KeepAlive = float | str
 """Seconds, or a duration such as `"10m"`; negative keeps the model loaded, 0 unloads it after the request."""
 
 
-class EmbeddingsParameters(TypedDict, total=False):
-    """Of `embeddings`."""
+class AnswerParameters(TypedDict, total=False):
+    """What `generate` and `chat` have in common."""
 
     options: OptionValues | None
     keep_alive: KeepAlive | None
-
-
-class EmbedParameters(EmbeddingsParameters, total=False):
-    """Of `embed`."""
-
-    truncate: bool | None
-    dimensions: int | None
-
-
-class AnswerParameters(EmbeddingsParameters, total=False):
-    """What `generate` and `chat` have in common."""
-
     format: Format | None
     compact: bool | None
     think: Think | None
@@ -65,4 +56,18 @@ class GenerateParameters(AnswerParameters, total=False):
     template: str | None
     context: Sequence[int] | None
     raw: bool | None
-    images: Sequence[Image] | None
+    images: Sequence[ImageValue] | None
+    width: int | None
+    """Of an image that the model makes, in pixels."""
+    height: int | None
+    steps: int | None
+
+
+class CreateParameters(TypedDict, total=False):
+    """Of `create`."""
+
+    template: str | None
+    license: str | Sequence[str] | None
+    system: str | None
+    parameters: OptionValues | None
+    messages: Sequence[Mapping[str, Any] | BaseModel] | None

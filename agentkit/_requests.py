@@ -10,16 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from agentkit._errors import RequestError
-from agentkit._parameters import ChatParameters, EmbeddingsParameters, EmbedParameters, GenerateParameters
+from agentkit._parameters import (
+    ChatParameters,
+    CreateParameters,
+    GenerateParameters,
+    KeepAlive,
+    OptionValues,
+    ToolValue,
+)
 from agentkit._types import (
     ChatResponse,
     EmbeddingsResponse,
     EmbedResponse,
     GenerateResponse,
-    ImageText,
     ListResponse,
     Message,
     ProcessResponse,
@@ -28,28 +34,44 @@ from agentkit._types import (
     ShowResponse,
     StatusResponse,
     VersionResponse,
+    WebFetchResponse,
+    WebSearchResponse,
+    image_text,
 )
 
 R = TypeVar("R", bound=Record)
 Messages = Sequence[Mapping[str, Any] | BaseModel]
 
-_images = TypeAdapter(list[ImageText])
-
 
 @dataclass(frozen=True)
 class Request(Generic[R]):
-    """One HTTP request. `final` is the field and value that the last line of its stream must have."""
+    """One HTTP request.
+
+    `final` is the field and value that the last line of its stream must have. A `safe` one changes nothing
+    on the server, so it may be sent again.
+    """
 
     method: str
     path: str
     response: type[R]
     body: Mapping[str, Any] | None = None
     final: tuple[str, Any] | None = None
+    safe: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a model is made of; `files` and `adapters` are file names with digests of uploaded blobs."""
+
+    quantize: str | None
+    from_: str | None
+    files: Mapping[str, str] | None
+    adapters: Mapping[str, str] | None
 
 
 def version() -> Request[VersionResponse]:
     """The server's version."""
-    return Request("GET", "/api/version", VersionResponse)
+    return Request("GET", "/api/version", VersionResponse, safe=True)
 
 
 def generate(
@@ -58,7 +80,7 @@ def generate(
     """Completion of a prompt; an empty prompt loads the model."""
     fields = _fields("generate", parameters, GenerateParameters)
     if fields.get("images"):
-        fields["images"] = _images.validate_python(fields["images"])
+        fields["images"] = [image_text(image) for image in fields["images"]]
     body = _body(model=_named(model), prompt=prompt, suffix=suffix, stream=stream, **fields)
     return Request("POST", "/api/generate", GenerateResponse, body, final=("done", True))
 
@@ -68,42 +90,54 @@ def chat(
 ) -> Request[ChatResponse]:
     """The next message of a conversation; no messages loads the model."""
     fields = _fields("chat", parameters, ChatParameters)
-    if any(callable(tool) for tool in fields.get("tools") or ()):
-        raise RequestError("a Python function as a tool is not built yet; give the tool in its JSON form")
+    if fields.get("tools"):
+        fields["tools"] = [_tool(given) for given in fields["tools"]]
     written = [_message(message) for message in messages or ()]
     body = _body(model=_named(model), messages=written, stream=stream, **fields)
     return Request("POST", "/api/chat", ChatResponse, body, final=("done", True))
 
 
-def embed(model: str, input: str | Sequence[str], parameters: EmbedParameters) -> Request[EmbedResponse]:
+def embed(
+    model: str,
+    input: str | Sequence[str],
+    truncate: bool | None,
+    options: OptionValues | None,
+    keep_alive: KeepAlive | None,
+    dimensions: int | None,
+) -> Request[EmbedResponse]:
     """Vectors of one or several texts."""
-    fields = _fields("embed", parameters, EmbedParameters)
-    inputs = input if isinstance(input, str) else list(input)
-    return Request("POST", "/api/embed", EmbedResponse, _body(model=_named(model), input=inputs, **fields))
+    body = _body(
+        model=_named(model),
+        input=input if isinstance(input, str) else list(input),
+        truncate=truncate,
+        options=options,
+        keep_alive=keep_alive,
+        dimensions=dimensions,
+    )
+    return Request("POST", "/api/embed", EmbedResponse, body, safe=True)
 
 
 def embeddings(
-    model: str, prompt: str | None, parameters: EmbeddingsParameters
+    model: str, prompt: str | None, options: OptionValues | None, keep_alive: KeepAlive | None
 ) -> Request[EmbeddingsResponse]:
     """Vector of one text, by the older route."""
-    fields = _fields("embeddings", parameters, EmbeddingsParameters)
-    body = _body(model=_named(model), prompt=prompt, **fields)
-    return Request("POST", "/api/embeddings", EmbeddingsResponse, body)
+    body = _body(model=_named(model), prompt=prompt, options=options, keep_alive=keep_alive)
+    return Request("POST", "/api/embeddings", EmbeddingsResponse, body, safe=True)
 
 
 def tags() -> Request[ListResponse]:
     """The models of the store."""
-    return Request("GET", "/api/tags", ListResponse)
+    return Request("GET", "/api/tags", ListResponse, safe=True)
 
 
 def ps() -> Request[ProcessResponse]:
     """The models in memory."""
-    return Request("GET", "/api/ps", ProcessResponse)
+    return Request("GET", "/api/ps", ProcessResponse, safe=True)
 
 
 def show(model: str, verbose: bool | None) -> Request[ShowResponse]:
     """Details of a model."""
-    return Request("POST", "/api/show", ShowResponse, _body(model=_named(model), verbose=verbose))
+    return Request("POST", "/api/show", ShowResponse, _body(model=_named(model), verbose=verbose), safe=True)
 
 
 def copy(source: str, destination: str) -> Request[StatusResponse]:
@@ -116,10 +150,33 @@ def delete(model: str) -> Request[StatusResponse]:
     return Request("DELETE", "/api/delete", StatusResponse, _body(model=_named(model)))
 
 
-def pull(model: str, insecure: bool | None, stream: bool) -> Request[ProgressResponse]:
+def pull(model: str, insecure: bool, stream: bool) -> Request[ProgressResponse]:
     """Download of a model."""
-    body = _body(model=_named(model), insecure=insecure, stream=stream)
+    body = _body(model=_named(model), insecure=insecure or None, stream=stream)
     return Request("POST", "/api/pull", ProgressResponse, body, final=("status", "success"))
+
+
+def push(model: str, insecure: bool, stream: bool) -> Request[ProgressResponse]:
+    """Upload of a model."""
+    body = _body(model=_named(model), insecure=insecure or None, stream=stream)
+    return Request("POST", "/api/push", ProgressResponse, body, final=("status", "success"))
+
+
+def create(
+    model: str, sources: Sources, stream: bool, parameters: CreateParameters
+) -> Request[ProgressResponse]:
+    """Making of a model from another one or from uploaded files."""
+    fields = _fields("create", parameters, CreateParameters)
+    if fields.get("messages"):
+        fields["messages"] = [_message(message) for message in fields["messages"]]
+    made_of = {
+        "from": sources.from_,
+        "quantize": sources.quantize,
+        "files": sources.files,
+        "adapters": sources.adapters,
+    }
+    body = _body(model=_named(model), stream=stream, **made_of, **fields)
+    return Request("POST", "/api/create", ProgressResponse, body, final=("status", "success"))
 
 
 def stop(model: str) -> Request[GenerateResponse]:
@@ -127,6 +184,16 @@ def stop(model: str) -> Request[GenerateResponse]:
     return Request(
         "POST", "/api/generate", GenerateResponse, _body(model=_named(model), keep_alive=0, stream=False)
     )
+
+
+def web_search(query: str, max_results: int) -> Request[WebSearchResponse]:
+    """Search of the web, by the cloud."""
+    return Request("POST", "/api/web_search", WebSearchResponse, _body(query=query, max_results=max_results))
+
+
+def web_fetch(url: str) -> Request[WebFetchResponse]:
+    """Text of one page, by the cloud."""
+    return Request("POST", "/api/web_fetch", WebFetchResponse, _body(url=url))
 
 
 def blob_path(digest: str) -> str:
@@ -138,6 +205,16 @@ def _named(model: str) -> str:
     if not model:
         raise RequestError("no model is named; give a model name such as 'smollm2'")
     return model
+
+
+def _tool(given: ToolValue) -> Mapping[str, Any] | BaseModel:
+    """`given` in its JSON form; what has that form already is sent as it is."""
+    if isinstance(given, Mapping | BaseModel):
+        return cast("Mapping[str, Any] | BaseModel", given)
+    # What reads signatures and docstrings is half of the package, and most programs call no tool.
+    from agentkit._tool import as_tool
+
+    return as_tool(given).definition()
 
 
 def _message(given: Mapping[str, Any] | BaseModel) -> Message:

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_serializer
 
 from agentkit._errors import RequestError
 
@@ -24,7 +24,8 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 class Record(BaseModel):
     """A pydantic model with the reading side of a dict. Absent optional fields count as not contained."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    # What checks a record is built when the first of its kind is made: `import agentkit` stays fast.
+    model_config = ConfigDict(extra="allow", populate_by_name=True, defer_build=True)
 
     def __getitem__(self, key: str) -> Any:
         name = self._field(key)
@@ -51,8 +52,10 @@ class Record(BaseModel):
         return next((name for name, field in fields.items() if field.alias == key), None)
 
 
-def _image_text(value: Any) -> Any:
+def image_text(value: Any) -> Any:
     """Base64 text of an image given as bytes, a path, or base64 text."""
+    if isinstance(value, Image):
+        value = value.value
     if isinstance(value, bytes):
         return b64encode(value).decode()
     if isinstance(value, PathLike) or (isinstance(value, str) and value.lower().endswith(_IMAGE_SUFFIXES)):
@@ -63,9 +66,19 @@ def _image_text(value: Any) -> Any:
     return value
 
 
-ImageText = Annotated[str, BeforeValidator(_image_text)]
-Image = str | bytes | PathLike[str]
-"""An image as callers give it: raw bytes, a path to a file, or base64 text."""
+class Image(Record):
+    """An image as callers give it: raw bytes, a path to a file, or base64 text. Sending it reads the file."""
+
+    value: str | bytes | Path
+
+    @model_serializer
+    def _text(self) -> str:
+        return str(image_text(self))
+
+
+ImageText = Annotated[str, BeforeValidator(image_text)]
+ImageValue = Image | str | bytes | PathLike[str]
+"""Wherever an image is an argument, what is in it may also be given directly."""
 
 
 class Options(Record):
@@ -93,24 +106,22 @@ class Options(Record):
     draft_num_predict: int | None = None
 
 
-class ToolFunction(Record):
-    """The function a model calls, with its arguments already parsed."""
-
-    name: str
-    arguments: Mapping[str, Any] = {}
-    index: int | None = None
-    """Place among the calls of one answer, from 0."""
-
-
-class ToolCall(Record):
-    """One call that the model asks for."""
-
-    id: str | None = None
-    function: ToolFunction
-
-
 class Message(Record):
     """One message of a conversation; in a stream, a piece of one."""
+
+    class ToolCall(Record):
+        """One call that the model asks for."""
+
+        class Function(Record):
+            """The function a model calls, with its arguments already parsed."""
+
+            name: str
+            arguments: Mapping[str, Any] = {}
+            index: int | None = None
+            """Place among the calls of one answer, from 0."""
+
+        id: str | None = None
+        function: Function
 
     role: str
     content: str | None = None
@@ -119,6 +130,10 @@ class Message(Record):
     tool_calls: Sequence[ToolCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
+
+
+ToolCall = Message.ToolCall
+ToolFunction = Message.ToolCall.Function
 
 
 class TokenLogprob(Record):
@@ -164,6 +179,11 @@ class GenerateResponse(Timed):
     response: str | None = None
     thinking: str | None = None
     context: Sequence[int] | None = None
+    image: str | None = None
+    """Base64 text, of a model that makes images."""
+    completed: int | None = None
+    """Steps of the image that are done, of `total`."""
+    total: int | None = None
 
 
 class ChatResponse(Timed):
@@ -197,49 +217,53 @@ class ModelDetails(Record):
     embedding_length: int | None = None
 
 
-class StoredModel(Record):
-    """A model in the store."""
-
-    model: str | None = None
-    name: str | None = None
-    modified_at: datetime | None = None
-    size: ByteSize | None = None
-    digest: str | None = None
-    details: ModelDetails | None = None
-    capabilities: Sequence[str] | None = None
-
-
 class ListResponse(Record):
     """Answer of `list`."""
 
-    models: Sequence[StoredModel]
+    class Model(Record):
+        """A model in the store."""
+
+        model: str | None = None
+        name: str | None = None
+        modified_at: datetime | None = None
+        size: ByteSize | None = None
+        digest: str | None = None
+        details: ModelDetails | None = None
+        capabilities: Sequence[str] | None = None
+
+    models: Sequence[Model]
 
 
-class LoadedModel(Record):
-    """A model in memory; `size_vram` is the part of `size` that is on a GPU.
-
-    `loading`: how much of it is there, 0.0 to 1.0, and None once it is ready; until then `size` is an
-    estimate. `stopping`: it leaves once its requests have ended. `note`: what about its loading is not as one
-    would expect.
-    """
-
-    model: str | None = None
-    name: str | None = None
-    digest: str | None = None
-    size: ByteSize | None = None
-    size_vram: ByteSize | None = None
-    details: ModelDetails | None = None
-    expires_at: datetime | None = None
-    context_length: int | None = None
-    loading: float | None = None
-    stopping: bool | None = None
-    note: str | None = None
+StoredModel = ListResponse.Model
 
 
 class ProcessResponse(Record):
     """Answer of `ps`."""
 
-    models: Sequence[LoadedModel]
+    class Model(Record):
+        """A model in memory; `size_vram` is the part of `size` that is on a GPU.
+
+        `loading`: how much of it is there, 0.0 to 1.0, and None once it is ready; until then `size` is an
+        estimate. `stopping`: it leaves once its requests have ended. `note`: what about its loading is not
+        as one would expect.
+        """
+
+        model: str | None = None
+        name: str | None = None
+        digest: str | None = None
+        size: ByteSize | None = None
+        size_vram: ByteSize | None = None
+        details: ModelDetails | None = None
+        expires_at: datetime | None = None
+        context_length: int | None = None
+        loading: float | None = None
+        stopping: bool | None = None
+        note: str | None = None
+
+    models: Sequence[Model]
+
+
+LoadedModel = ProcessResponse.Model
 
 
 class ShowResponse(Record):
@@ -278,3 +302,25 @@ class VersionResponse(Record):
     """Answer of `version`."""
 
     version: str
+
+
+class WebSearchResult(Record):
+    """One page that a search found; `content` is the part of it that fits the query."""
+
+    title: str | None = None
+    url: str | None = None
+    content: str | None = None
+
+
+class WebSearchResponse(Record):
+    """Answer of `web_search`, best first."""
+
+    results: Sequence[WebSearchResult]
+
+
+class WebFetchResponse(Record):
+    """Answer of `web_fetch`: the text of a page, and the URLs that it links to."""
+
+    title: str | None = None
+    content: str | None = None
+    links: Sequence[str] | None = None

@@ -19,7 +19,7 @@ def _names(*, loaded: bool) -> list[str]:
     from agentkit import AgentkitError, Client
 
     try:
-        with Client(timeout=_SECONDS) as client:
+        with Client(timeout=_SECONDS, retries=0) as client:
             models = client.ps().models if loaded else client.list().models
     except AgentkitError:
         return []

@@ -87,7 +87,7 @@ def bar(text: str) -> Generator[Callable[[int, int], None], None, None]:
 
 def pull(client: Client, model: str, *, insecure: bool = False) -> None:
     """Downloads `model` and shows how far it is. Leaving by an exception cancels the download."""
-    with closing(client.pull(model, insecure=insecure or None, stream=True)) as steps:
+    with closing(client.pull(model, insecure=insecure, stream=True)) as steps:
         if sys.stderr.isatty():
             _draw(steps)
         else:

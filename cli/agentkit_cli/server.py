@@ -36,18 +36,26 @@ def connected(*, start: bool = False) -> Generator[Client, None, None]:
     With `start`, a private server is started when no host is configured and the usual one does not answer.
     A host that was set by hand is never replaced.
     """
+    with located(start=start) as (client, _):
+        yield client
+
+
+@contextmanager
+def located(*, start: bool = False) -> Generator[tuple[Client, str | None], None, None]:
+    """What `connected` gives, and the key of the private server where it has started one."""
     from agentkit import Client, ConnectionError
 
-    with Client() as client:
+    # A person who waits at a terminal is told at once.
+    with Client(retries=0) as client:
         if start and setting("HOST") is None:
             try:
                 client.version()
             except ConnectionError:
                 note(f"no server answers at {client.base_url}: starting one for this command")
                 with private_server() as (url, key), Client(url, api_key=key) as private:
-                    yield private
+                    yield private, key
                 return
-        yield client
+        yield client, None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agentkit import AsyncClient, Client
+from agentkit._retry import Retry
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 
@@ -23,6 +24,10 @@ class Wire:
     kind: Literal["sync", "async"]
     answer: Answerer = lambda request: httpx.Response(200, json={})
     requests: list[httpx.Request] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    """Seconds that the client would have slept between attempts."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the client."""
 
     def body(self) -> Any:
         """JSON body of the last request."""
@@ -46,15 +51,19 @@ class Wire:
 
     def call(self, method: str, *arguments: Any, host: str | None = None, **keywords: Any) -> Any:
         """Calls a client's method; a stream is collected into a list."""
-        transport = httpx.MockTransport(self._handle)
+        settings = {
+            "transport": httpx.MockTransport(self._handle),
+            "retries": Retry(sleep=self.waits.append),
+            **self.settings,
+        }
         if self.kind == "async":
-            return asyncio.run(self._call_async(host, transport, method, arguments, keywords))
-        with Client(host, transport=transport) as client:
+            return asyncio.run(self._call_async(host, settings, method, arguments, keywords))
+        with Client(host, **settings) as client:
             result = getattr(client, method)(*arguments, **keywords)
             return list(result) if keywords.get("stream") else result
 
-    async def _call_async(self, host: Any, transport: Any, method: str, arguments: Any, keywords: Any) -> Any:
-        async with AsyncClient(host, transport=transport) as client:
+    async def _call_async(self, host: Any, settings: Any, method: str, arguments: Any, keywords: Any) -> Any:
+        async with AsyncClient(host, **settings) as client:
             result = await getattr(client, method)(*arguments, **keywords)
             return [piece async for piece in result] if keywords.get("stream") else result
 

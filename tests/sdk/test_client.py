@@ -287,7 +287,6 @@ def test_an_unknown_argument_is_a_type_error(wire) -> None:
     ("method", "arguments", "keywords", "words"),
     [
         ("show", ("",), {}, "no model is named"),
-        ("chat", ("m", []), {"tools": [print]}, "not built yet"),
         ("generate", ("m", "a"), {"images": ["missing.png"]}, "no image file"),
     ],
 )

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentkit import ChatResponse, ListResponse, Message, ShowResponse
+from agentkit import ChatResponse, ListResponse, Message, ShowResponse, _types
+from agentkit._types import Record
 
 
 def test_a_record_reads_as_a_dict() -> None:
@@ -13,6 +14,15 @@ def test_a_record_reads_as_a_dict() -> None:
     assert message.get("absent", "default") == "default"
     message["content"] = "Bye"
     assert message.content == "Bye"
+
+
+def test_what_checks_a_record_can_be_built() -> None:
+    # Building is put off until a record is made, and so would be a mistake in a type.
+    kinds = [kind for kind in vars(_types).values() if isinstance(kind, type) and issubclass(kind, Record)]
+    assert len(kinds) > 20
+    for kind in kinds:
+        kind.model_rebuild()
+        assert kind.__pydantic_complete__
 
 
 def test_only_fields_are_keys() -> None:
