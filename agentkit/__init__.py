@@ -1,83 +1,256 @@
-"""The agentkit SDK: clients for a local model server, sync and async, with typed answers.
+"""The agentkit SDK: clients for a local model server, tools made of functions, and agents that run on them.
 
 from agentkit import Client
 print(Client().chat("smollm2", [{"role": "user", "content": "Hello"}]).message.content)
+
+A name is imported when it is first used, so that `import agentkit` costs next to nothing.
 """
 
 from __future__ import annotations
 
-from agentkit._api import (
-    chat,
-    copy,
-    delete,
-    embed,
-    embeddings,
-    generate,
-    list,
-    ps,
-    pull,
-    show,
-    stop,
-    version,
-)
-from agentkit._async_client import AsyncClient
-from agentkit._client import Client
-from agentkit._errors import AgentkitError, ConnectionError, RequestError, ResponseError, TimeoutError
-from agentkit._types import (
-    ChatResponse,
-    EmbeddingsResponse,
-    EmbedResponse,
-    GenerateResponse,
-    Image,
-    ListResponse,
-    LoadedModel,
-    Logprob,
-    Message,
-    ModelDetails,
-    Options,
-    ProcessResponse,
-    ProgressResponse,
-    ShowResponse,
-    StatusResponse,
-    StoredModel,
-    TokenLogprob,
-    ToolCall,
-    ToolFunction,
-    VersionResponse,
-)
-from agentkit._version import __version__
+import builtins
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentkit._agent import (
+        Agent,
+        AgentOptions,
+        RunOptions,
+        RunResult,
+        RunStream,
+        Toolset,
+    )
+    from agentkit._api import (
+        chat,
+        copy,
+        create,
+        delete,
+        embed,
+        embeddings,
+        generate,
+        list,
+        ps,
+        pull,
+        push,
+        show,
+        stop,
+        version,
+        web_fetch,
+        web_search,
+    )
+    from agentkit._async_client import (
+        AsyncClient,
+    )
+    from agentkit._backends import (
+        OpenAICompatible,
+        Server,
+    )
+    from agentkit._client import (
+        Client,
+    )
+    from agentkit._context import (
+        RunContext,
+    )
+    from agentkit._errors import (
+        AgentkitError,
+        ConnectionError,
+        DefinitionError,
+        FetchRefused,
+        LimitReached,
+        OutputInvalid,
+        RequestError,
+        ResponseError,
+        RunError,
+        TimeoutError,
+        ToolArgumentsError,
+        ToolError,
+        ToolFailed,
+        ToolTimeout,
+        WebError,
+    )
+    from agentkit._events import (
+        Notice,
+        PartialOutput,
+        PendingCall,
+        RunEnded,
+        RunEvent,
+        RunPaused,
+        RunStarted,
+        TextDelta,
+        ThinkingDelta,
+        ToolArgumentsDelta,
+        ToolCallClosed,
+        ToolCallOpened,
+        ToolResult,
+        TurnEnded,
+        TurnStarted,
+    )
+    from agentkit._hooks import (
+        Hooks,
+    )
+    from agentkit._result import (
+        result_text,
+    )
+    from agentkit._retry import (
+        Retry,
+    )
+    from agentkit._run import (
+        Run,
+    )
+    from agentkit._tool import (
+        Tool,
+        ToolOptions,
+        as_tool,
+        tool,
+    )
+    from agentkit._types import (
+        ChatResponse,
+        EmbeddingsResponse,
+        EmbedResponse,
+        GenerateResponse,
+        Image,
+        ListResponse,
+        LoadedModel,
+        Logprob,
+        Message,
+        ModelDetails,
+        Options,
+        ProcessResponse,
+        ProgressResponse,
+        ShowResponse,
+        StatusResponse,
+        StoredModel,
+        TokenLogprob,
+        ToolCall,
+        ToolFunction,
+        VersionResponse,
+        WebFetchResponse,
+        WebSearchResponse,
+        WebSearchResult,
+    )
+    from agentkit._usage import (
+        Limits,
+        Usage,
+    )
+    from agentkit._version import (
+        __version__,
+    )
+
+_HOMES = {
+    "_agent": "Agent AgentOptions RunOptions RunResult RunStream Toolset",
+    "_api": (
+        "chat copy create delete embed embeddings generate list ps pull push show stop version "
+        "web_fetch web_search"
+    ),
+    "_async_client": "AsyncClient",
+    "_backends": "OpenAICompatible Server",
+    "_client": "Client",
+    "_context": "RunContext",
+    "_errors": (
+        "AgentkitError ConnectionError DefinitionError FetchRefused LimitReached OutputInvalid "
+        "RequestError ResponseError RunError TimeoutError ToolArgumentsError ToolError ToolFailed "
+        "ToolTimeout WebError"
+    ),
+    "_events": (
+        "Notice PartialOutput PendingCall RunEnded RunEvent RunPaused RunStarted TextDelta "
+        "ThinkingDelta ToolArgumentsDelta ToolCallClosed ToolCallOpened ToolResult TurnEnded "
+        "TurnStarted"
+    ),
+    "_hooks": "Hooks",
+    "_result": "result_text",
+    "_retry": "Retry",
+    "_run": "Run",
+    "_tool": "Tool ToolOptions as_tool tool",
+    "_types": (
+        "ChatResponse EmbedResponse EmbeddingsResponse GenerateResponse Image ListResponse "
+        "LoadedModel Logprob Message ModelDetails Options ProcessResponse ProgressResponse "
+        "ShowResponse StatusResponse StoredModel TokenLogprob ToolCall ToolFunction VersionResponse "
+        "WebFetchResponse WebSearchResponse WebSearchResult"
+    ),
+    "_usage": "Limits Usage",
+    "_version": "__version__",
+}
+"""The module of each public name, as the imports above tell type checkers; a test compares them."""
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Agent",
+    "AgentOptions",
     "AgentkitError",
     "AsyncClient",
     "ChatResponse",
     "Client",
     "ConnectionError",
+    "DefinitionError",
     "EmbedResponse",
     "EmbeddingsResponse",
+    "FetchRefused",
     "GenerateResponse",
+    "Hooks",
     "Image",
+    "LimitReached",
+    "Limits",
     "ListResponse",
     "LoadedModel",
     "Logprob",
     "Message",
     "ModelDetails",
+    "Notice",
+    "OpenAICompatible",
     "Options",
+    "OutputInvalid",
+    "PartialOutput",
+    "PendingCall",
     "ProcessResponse",
     "ProgressResponse",
     "RequestError",
     "ResponseError",
+    "Retry",
+    "Run",
+    "RunContext",
+    "RunEnded",
+    "RunError",
+    "RunEvent",
+    "RunOptions",
+    "RunPaused",
+    "RunResult",
+    "RunStarted",
+    "RunStream",
+    "Server",
     "ShowResponse",
     "StatusResponse",
     "StoredModel",
+    "TextDelta",
+    "ThinkingDelta",
     "TimeoutError",
     "TokenLogprob",
+    "Tool",
+    "ToolArgumentsDelta",
+    "ToolArgumentsError",
     "ToolCall",
+    "ToolCallClosed",
+    "ToolCallOpened",
+    "ToolError",
+    "ToolFailed",
     "ToolFunction",
+    "ToolOptions",
+    "ToolResult",
+    "ToolTimeout",
+    "Toolset",
+    "TurnEnded",
+    "TurnStarted",
+    "Usage",
     "VersionResponse",
+    "WebError",
+    "WebFetchResponse",
+    "WebSearchResponse",
+    "WebSearchResult",
     "__version__",
+    "as_tool",
     "chat",
     "copy",
+    "create",
     "delete",
     "embed",
     "embeddings",
@@ -85,7 +258,24 @@ __all__ = [
     "list",
     "ps",
     "pull",
+    "push",
+    "result_text",
     "show",
     "stop",
+    "tool",
     "version",
+    "web_fetch",
+    "web_search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if (module := _MODULES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> builtins.list[str]:
+    return sorted({*globals(), *__all__})
