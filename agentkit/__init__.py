@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from agentkit._client import (
         Client,
     )
+    from agentkit._comparison import (
+        Difference,
+    )
     from agentkit._context import (
         RunContext,
     )
@@ -83,11 +86,17 @@ if TYPE_CHECKING:
         ToolCallClosed,
         ToolCallOpened,
         ToolResult,
+        ToolStarted,
         TurnEnded,
         TurnStarted,
     )
     from agentkit._hooks import (
         Hooks,
+    )
+    from agentkit._replay import (
+        Replay,
+        areplay,
+        replay,
     )
     from agentkit._result import (
         result_text,
@@ -97,6 +106,15 @@ if TYPE_CHECKING:
     )
     from agentkit._run import (
         Run,
+    )
+    from agentkit._session import (
+        MemorySessions,
+        Session,
+        SessionInfo,
+        SessionStore,
+    )
+    from agentkit._sqlite import (
+        SQLiteSessions,
     )
     from agentkit._tool import (
         Tool,
@@ -136,6 +154,10 @@ if TYPE_CHECKING:
     from agentkit._version import (
         __version__,
     )
+    from agentkit.mcp import (
+        McpOptions,
+        McpServer,
+    )
 
 _HOMES = {
     "_agent": "Agent AgentOptions RunOptions RunResult RunStream Toolset",
@@ -146,6 +168,7 @@ _HOMES = {
     "_async_client": "AsyncClient",
     "_backends": "OpenAICompatible Server",
     "_client": "Client",
+    "_comparison": "Difference",
     "_context": "RunContext",
     "_errors": (
         "AgentkitError ConnectionError DefinitionError FetchRefused LimitReached OutputInvalid "
@@ -154,13 +177,16 @@ _HOMES = {
     ),
     "_events": (
         "Notice PartialOutput PendingCall RunEnded RunEvent RunPaused RunStarted TextDelta "
-        "ThinkingDelta ToolArgumentsDelta ToolCallClosed ToolCallOpened ToolResult TurnEnded "
-        "TurnStarted"
+        "ThinkingDelta ToolArgumentsDelta ToolCallClosed ToolCallOpened ToolResult ToolStarted "
+        "TurnEnded TurnStarted"
     ),
     "_hooks": "Hooks",
+    "_replay": "Replay areplay replay",
     "_result": "result_text",
     "_retry": "Retry",
     "_run": "Run",
+    "_session": "MemorySessions Session SessionInfo SessionStore",
+    "_sqlite": "SQLiteSessions",
     "_tool": "Tool ToolOptions as_tool tool",
     "_types": (
         "ChatResponse EmbedResponse EmbeddingsResponse GenerateResponse Image ListResponse "
@@ -170,6 +196,7 @@ _HOMES = {
     ),
     "_usage": "Limits Usage",
     "_version": "__version__",
+    "mcp": "McpOptions McpServer",
 }
 """The module of each public name, as the imports above tell type checkers; a test compares them."""
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -183,6 +210,7 @@ __all__ = [
     "Client",
     "ConnectionError",
     "DefinitionError",
+    "Difference",
     "EmbedResponse",
     "EmbeddingsResponse",
     "FetchRefused",
@@ -194,6 +222,9 @@ __all__ = [
     "ListResponse",
     "LoadedModel",
     "Logprob",
+    "McpOptions",
+    "McpServer",
+    "MemorySessions",
     "Message",
     "ModelDetails",
     "Notice",
@@ -204,6 +235,7 @@ __all__ = [
     "PendingCall",
     "ProcessResponse",
     "ProgressResponse",
+    "Replay",
     "RequestError",
     "ResponseError",
     "Retry",
@@ -217,7 +249,11 @@ __all__ = [
     "RunResult",
     "RunStarted",
     "RunStream",
+    "SQLiteSessions",
     "Server",
+    "Session",
+    "SessionInfo",
+    "SessionStore",
     "ShowResponse",
     "StatusResponse",
     "StoredModel",
@@ -236,6 +272,7 @@ __all__ = [
     "ToolFunction",
     "ToolOptions",
     "ToolResult",
+    "ToolStarted",
     "ToolTimeout",
     "Toolset",
     "TurnEnded",
@@ -247,6 +284,7 @@ __all__ = [
     "WebSearchResponse",
     "WebSearchResult",
     "__version__",
+    "areplay",
     "as_tool",
     "chat",
     "copy",
@@ -259,6 +297,7 @@ __all__ = [
     "ps",
     "pull",
     "push",
+    "replay",
     "result_text",
     "show",
     "stop",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os import PathLike
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack, cast, overload, runtime_checkable
 
@@ -19,10 +20,14 @@ from agentkit._context import RunContext
 from agentkit._errors import AgentkitError, DefinitionError, RequestError
 from agentkit._events import PendingCall, RunEnded, RunEvent, RunPaused
 from agentkit._hooks import Hooks
+from agentkit._keeping import Keeping, kept_in
 from agentkit._loop import Flow, Loop, Plan
 from agentkit._output import output_of
+from agentkit._recording import Recording, facts_of
 from agentkit._run import Run
+from agentkit._session import Session
 from agentkit._tool import Tool, as_tool
+from agentkit._tracing import Trace, traced
 from agentkit._turn import ModelBackend, ModelSession, ToolChoice, TurnRequest
 from agentkit._types import Message
 from agentkit._usage import Limits, Usage
@@ -71,6 +76,9 @@ class AgentOptions(TypedDict, total=False):
     """How often the model is asked again when its answer is not valid for the output type; default 2."""
     keep_prefix: bool
     """Let the server keep a finished run's prefix for a run that goes on from it; default False."""
+    trace_content: bool
+    """Spans hold messages, arguments and results too. Default: what
+    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says, else False."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -85,6 +93,11 @@ class RunOptions(TypedDict, total=False):
     """Messages that go before the prompt."""
     limits: Limits
     """In place of the agent's."""
+    session: Session | None
+    """Where the history comes from, and where the run is saved: after each turn and tool result, at a pause,
+    and at its end. Without a prompt, its pending run is gone on with."""
+    record: str | PathLike[str] | None
+    """A run file to write, for `agentkit.replay`; one that is there already is replaced."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +178,10 @@ class Agent(Generic[T]):
     def run_stream(self, prompt: str | None = None, /, **options: Unpack[RunOptions]) -> RunStream[T]:
         """The events of a run: `async with agent.run_stream(…) as stream: async for event in stream: …`.
         Leaving the block early cancels the run, on the server too."""
-        return RunStream(self, self._begun(prompt, options), options)
+        if options.get("session") is not None:
+            # It is read once the run begins, and not in the event loop.
+            return RunStream(self, options.get("run") or Run(model=self.model), options, prompt)
+        return RunStream(self, self.begun(prompt, options), options, prompt)
 
     def plan(self, tools: Sequence[Tool], limits: Limits | None) -> Plan:
         """What a run with `tools` is to do."""
@@ -206,11 +222,17 @@ class Agent(Generic[T]):
         return self._options.get("keep_prefix", False)
 
     @property
+    def traces_content(self) -> bool | None:
+        """Do spans say what was said? None = as the environment says."""
+        return self._options.get("trace_content")
+
+    @property
     def toolsets(self) -> Sequence[Toolset]:
         """What has to be connected to for a run."""
         return self._toolsets
 
-    def _begun(self, prompt: str | None, options: RunOptions) -> Run:
+    def begun(self, prompt: str | None, options: RunOptions) -> Run:
+        """The run that these arguments of `run` mean, up to the prompt."""
         run = options.get("run") or Run(model=self.model)
         if not run.messages:
             run.messages += self._opening(run, options)
@@ -234,18 +256,24 @@ class Agent(Generic[T]):
             Message.model_validate(one if isinstance(one, Mapping) else one.model_dump(exclude_none=True))
             for one in options.get("history", ())
         ]
+        if given and options.get("session") is not None and history and history[0].role == "system":
+            # Those of the run before.
+            del history[0]
         return [*([Message(role="system", content=given)] if given else []), *history]
 
 
 class RunStream(Generic[T]):
     """A run under way: an asynchronous iterator of its events, inside of `async with`."""
 
-    def __init__(self, agent: Agent[T], run: Run, options: RunOptions) -> None:
+    def __init__(self, agent: Agent[T], run: Run, options: RunOptions, prompt: str | None) -> None:
         self.run = run
         """The run's state, as far as it is."""
         self._agent = agent
         self._options = options
+        self._prompt = prompt
+        self._keeping = Keeping(options.get("session"))
         self._stack = AsyncExitStack()
+        self._trace = Trace()
         self._events: AsyncGenerator[RunEvent] | None = None
         self._result: RunResult[T] | None = None
 
@@ -263,6 +291,14 @@ class RunStream(Generic[T]):
                 tools += await stack.enter_async_context(toolset.connect())
             session = await stack.enter_async_context(self._agent.backend.connect())
             plan = self._agent.plan(tools, self._options.get("limits"))
+            await self._read_session()
+            self._trace = stack.enter_context(traced(self.run, self._agent.traces_content))
+            plan = replace(plan, toolbox=replace(plan.toolbox, trace=self._trace))
+            if (path := self._options.get("record")) is not None:
+                facts = await facts_of(self._agent.backend, self._agent.model)
+                recording = self._keeping.recording = Recording(path, self.run, plan, facts)
+                stack.callback(recording.close)
+                plan, session = recording.plan(plan), recording.session(session)
             loop = Loop(plan, self.run, self._options.get("deps"), session)
             self._events = await stack.enter_async_context(aclosing(self._told(loop, session)))
             self._stack = stack.pop_all()
@@ -278,16 +314,36 @@ class RunStream(Generic[T]):
             raise RequestError("a run's events are read inside of `async with agent.run_stream(…) as stream`")
         return self._events
 
+    async def _read_session(self) -> None:
+        session, options = self._options.get("session"), self._options
+        if session is None:
+            return
+        if options.get("history"):
+            raise RequestError("a session has its own history; give one of session and history")
+        kept = await kept_in(session)
+        run = options.get("run") or kept.run(self._prompt)
+        found: RunOptions = {**options}
+        found["run"] = run
+        found["history"] = [] if run is not None else kept.messages
+        self.run = self._agent.begun(self._prompt, found)
+
     async def _told(self, loop: Loop, session: ModelSession) -> AsyncGenerator[RunEvent]:
+        error: BaseException | None = None
         try:
             async with aclosing(loop.events()) as events:
                 async for event in events:
+                    await self._keeping.step(self.run, event)
                     if isinstance(event, RunEnded):
                         self._result = RunResult(event.output, self.run, reason=event.reason)
                     elif isinstance(event, RunPaused):
                         self._result = RunResult(cast("T", None), self.run, event.pending)
                     yield event
+        except BaseException as failed:
+            error = failed
+            self._trace.failed(failed)
+            raise
         finally:
+            await self._keeping.end(self.run, error)
             if self.run.status != "paused" and not self._agent.keeps_prefix:
                 # A server that cannot be told lets go by itself.
                 with suppress(AgentkitError):

@@ -11,8 +11,9 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from hashlib import sha256
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -55,6 +56,20 @@ class Server:
         async with httpx.AsyncClient(transport=self._transport, **self._connection.arguments()) as http:
             yield _Session(http, base_url, "/v1/chat/completions", _Abilities(extensions=True))
 
+    async def facts(self, model: str) -> dict[str, str]:
+        """`model_digest`, `template_sha256` and `server_version`: what a recording is to name. Raises
+        ResponseError for a model that is not there."""
+        async with httpx.AsyncClient(transport=self._transport, **self._connection.arguments()) as http:
+            client = _Facts(http, self._connection.base_url())
+            shown = await client.get("POST", "/api/show", {"model": model})
+            stored = (await client.get("GET", "/api/tags"))["models"]
+            version = await client.get("GET", "/api/version")
+        names = (model, f"{model}:latest")
+        digest = next((one.get("digest") for one in stored if one.get("name") in names), None)
+        template = sha256(str(shown.get("template") or "").encode()).hexdigest()
+        facts = {"template_sha256": template, "server_version": str(version.get("version", ""))}
+        return facts if digest is None else {"model_digest": digest, **facts}
+
 
 class OpenAICompatible:
     """Any server with OpenAI's `/chat/completions` below `base_url`, which usually ends in `/v1`."""
@@ -78,6 +93,18 @@ class OpenAICompatible:
         base_url = self._connection.base_url()
         async with httpx.AsyncClient(transport=self._transport, **self._connection.arguments()) as http:
             yield _Session(http, base_url, "/chat/completions", self._abilities)
+
+
+class _Facts:
+    def __init__(self, http: httpx.AsyncClient, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url
+
+    async def get(self, method: str, path: str, sent: object = None) -> Any:
+        with translated(self._base_url):
+            answer = await self._http.request(method, path, json=sent)
+        check_status(answer.status_code, answer.content)
+        return answer.json()
 
 
 class _Abilities:
@@ -141,7 +168,7 @@ class _Session:
         chunks = Chunks()
         sent = body(request, extensions=self._abilities.extensions, enforced=self._abilities.enforced)
         try:
-            async with aclosing(self._lines(sent, self._patience(request))) as lines:
+            async with aclosing(self._lines(sent, request.trace, self._patience(request))) as lines:
                 async for data in lines:
                     for piece in chunks.read(data):
                         yield piece
@@ -162,11 +189,13 @@ class _Session:
             return None
         return request.max_seconds + (_GRACE_S if self._abilities.extensions else 0)
 
-    async def _lines(self, sent: dict[str, object], patience: float | None) -> AsyncGenerator[str]:
+    async def _lines(
+        self, sent: dict[str, object], headers: Mapping[str, str], patience: float | None
+    ) -> AsyncGenerator[str]:
         """The `data:` lines of an answer. Raises _Late when `patience` seconds are over."""
         until = None if patience is None else monotonic() + patience
         with translated(self._base_url):
-            request = self._http.build_request("POST", self._path, json=sent)
+            request = self._http.build_request("POST", self._path, json=sent, headers=dict(headers))
             answer = await _in_time(self._http.send(request, stream=True), until)
             async with aclosing(answer):
                 if not answer.is_success:

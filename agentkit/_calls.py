@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit._context import RunContext
@@ -14,8 +14,10 @@ from agentkit._hooks import Hooks, settled
 from agentkit._result import result_text
 from agentkit._run import Run, call_id
 from agentkit._tool import Tool
+from agentkit._tracing import Trace
 
 _LONGEST_ERROR = 1000
+_INTERRUPTED = "error: this call was interrupted; it is not known whether it had an effect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Toolbox:
     tools: Mapping[str, Tool]
     hooks: Hooks
     max_concurrency: int
+    trace: Trace = field(default_factory=Trace)
 
     def usable(self, run: Run) -> list[str]:
         """Names of the tools that have not failed too often in a row."""
@@ -42,6 +45,20 @@ class Toolbox:
             if decision is not None:
                 run.decisions[call.call_id] = decision
 
+    def starting(self, run: Run) -> list[PendingCall]:
+        """The open calls that are approved, which are started by this; none is started twice."""
+        calls = [call for call in _open(run) if run.decisions.get(call.call_id) is True]
+        run.begun += [call.call_id for call in calls]
+        return calls
+
+    def interrupted(self, run: Run) -> list[ToolResult]:
+        """Results for the calls that were started and have none: an earlier try to run them was left."""
+        calls = [call for call in _open(run) if call.call_id in run.begun]
+        results = [_result(run, call, _INTERRUPTED, "interrupted") for call in calls]
+        for result in results:
+            self._note(run, result)
+        return results
+
     async def run_all(self, run: Run, deps: Any, room: int | None) -> AsyncGenerator[ToolResult]:
         """The results of the open calls that are decided, each as soon as those before it are there.
 
@@ -49,10 +66,11 @@ class Toolbox:
         is left early, what still runs is cancelled.
         """
         calls = [call for call in _open(run) if call.call_id in run.decisions]
-        permits = asyncio.Semaphore(self.max_concurrency)
-        turnstile = _Turnstile()
+        if not calls:
+            return
+        batch = _Batch(run, deps, asyncio.Semaphore(self.max_concurrency))
         tasks = [
-            asyncio.create_task(self._one(run, deps, call, permits, turnstile, room is None or at < room))
+            asyncio.create_task(self._one(batch, call, allowed=room is None or at < room))
             for at, call in enumerate(calls)
         ]
         try:
@@ -67,19 +85,26 @@ class Toolbox:
         finally:
             for task in tasks:
                 task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(result, ToolResult) and result.call_id not in run.results and run.open_calls:
-                    self._note(run, result)
+            try:
+                await asyncio.wait(tasks)
+            finally:
+                # Also when it is cancelled a second time while it waits.
+                self._settle_rest(batch, tasks)
 
-    async def _one(
-        self,
-        run: Run,
-        deps: Any,
-        call: PendingCall,
-        permits: asyncio.Semaphore,
-        turnstile: _Turnstile,
-        allowed: bool,
-    ) -> ToolResult:
+    def _settle_rest(self, batch: _Batch, tasks: Sequence[asyncio.Task[ToolResult]]) -> None:
+        """Note what the calls came to that nobody waited for."""
+        run = batch.run
+        for task in tasks:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                result = task.result()
+                if run.open_calls and result.call_id not in run.results:
+                    self._note(run, result)
+        # Those that still waited for their turn have not been started after all.
+        run.begun = [id for id in run.begun if id in batch.inside or id in run.results]
+        self.interrupted(run)
+
+    async def _one(self, batch: _Batch, call: PendingCall, *, allowed: bool) -> ToolResult:
+        run = batch.run
         decision = run.decisions[call.call_id]
         if decision is not True:
             reason = f": {decision}" if decision else ""
@@ -90,16 +115,20 @@ class Toolbox:
             return _result(run, call, f"there is no tool {call.name!r}; the tools are: {known}", "invalid")
         if not allowed:
             return _result(run, call, "this call was not run: no more calls are allowed", "not_run")
-        async with permits, turnstile.alone() if tool.sequential else turnstile.beside():
-            return await self._called(run, deps, call, tool)
+        turnstile = batch.turnstile
+        async with batch.permits, turnstile.alone() if tool.sequential else turnstile.beside():
+            with self.trace.tool(call, tool) as span:
+                result = await self._called(batch, call, tool)
+                span.returned(result)
+            return result
 
-    async def _called(self, run: Run, deps: Any, call: PendingCall, tool: Tool) -> ToolResult:
-        context = context_of(run, deps, call)
+    async def _called(self, batch: _Batch, call: PendingCall, tool: Tool) -> ToolResult:
+        run, context = batch.run, context_of(batch.run, batch.deps, call)
         try:
             arguments: Mapping[str, Any] = call.arguments
             if self.hooks.before_tool is not None:
                 arguments = await settled(self.hooks.before_tool(context, call)) or arguments
-            value = await _tried(tool, arguments, context, run)
+            value = await batch.tried(tool, arguments, context)
         except ToolError as error:
             result = _result(run, call, _words(error), _OUTCOMES.get(type(error), "failed"))
         else:
@@ -117,6 +146,33 @@ class Toolbox:
 
 
 _OUTCOMES: dict[type[ToolError], Outcome] = {ToolArgumentsError: "invalid", ToolTimeout: "timed_out"}
+
+
+@dataclass
+class _Batch:
+    """The calls that run together."""
+
+    run: Run
+    deps: Any
+    permits: asyncio.Semaphore
+    turnstile: _Turnstile = field(default_factory=lambda: _Turnstile())
+    inside: set[str] = field(default_factory=set[str])
+    """Ids of the calls whose tool was entered."""
+
+    async def tried(self, tool: Tool, arguments: Mapping[str, Any], context: RunContext[Any]) -> Any:
+        """The tool's value. What goes wrong in it becomes a ToolError, unless the tool says otherwise."""
+        self.inside.add(context.call_id)
+        try:
+            return await tool.call(arguments, context)
+        except tool.raises as error:
+            # How it ended is known: whoever resumes the run may try it again.
+            self.inside.discard(context.call_id)
+            raise ToolFailed(f"{tool.name} failed: {error}", self.run) from error
+        except ToolError:
+            raise
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ToolError(words) from error
 
 
 class _Turnstile:
@@ -156,18 +212,6 @@ class _Passage:
 
     async def __aexit__(self, *_: object) -> None:
         await self.turnstile.leave(self.alone)
-
-
-async def _tried(tool: Tool, arguments: Mapping[str, Any], context: RunContext[Any], run: Run) -> Any:
-    """The tool's value. What goes wrong in it becomes a ToolError, unless the tool says otherwise."""
-    try:
-        return await tool.call(arguments, context)
-    except tool.raises as error:
-        raise ToolFailed(f"{tool.name} failed: {error}", run) from error
-    except ToolError:
-        raise
-    except Exception as error:
-        raise ToolError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
 
 
 def _words(error: ToolError) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypedDict
 
 import httpx
 
+from agentkit._errors import AgentkitError
 from agentkit._host import is_loopback, parse_host, setting
 
 # A model may think for minutes before its first token, so only connecting has a limit.
@@ -38,6 +41,35 @@ class HttpArguments(TypedDict, total=False):
     http1: bool
     http2: bool
     default_encoding: Any
+
+
+class _Requests:
+    """How many `forbid_requests` are on; in all threads."""
+
+    lock = Lock()
+    forbidden = 0
+
+
+@contextmanager
+def forbid_requests() -> Generator[None]:
+    """While it is on, no client and no backend of the SDK opens a connection, in no thread: each raises
+    AgentkitError instead. For tests, as a fixture or in a `with`."""
+    with _Requests.lock:
+        _Requests.forbidden += 1
+    try:
+        yield
+    finally:
+        with _Requests.lock:
+            _Requests.forbidden -= 1
+
+
+def check_requests_allowed(who: str) -> None:
+    """Raises AgentkitError inside of `forbid_requests`; `who` wanted to connect."""
+    if _Requests.forbidden:
+        raise AgentkitError(
+            f"{who} wants to connect while requests are forbidden",
+            hint="give the agent backend=ScriptedModel(…) or a Recorder, or leave forbid_requests",
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +105,9 @@ class Connection:
         return {**arguments, **self.http}
 
     def http_headers(self) -> dict[str, str]:
-        """What every request carries, the key included; names in lower case."""
+        """What every request carries, the key included; names in lower case. Raises AgentkitError inside of
+        `forbid_requests`."""
+        check_requests_allowed(f"a client of {self.base_url()}")
         # Reading the installed version costs a tenth of what importing the package does.
         from agentkit._version import __version__
 

@@ -14,9 +14,10 @@ from pydantic_core import to_jsonable_python
 
 from agentkit._usage import Usage
 
-Outcome = Literal["returned", "failed", "invalid", "timed_out", "denied", "not_run"]
+Outcome = Literal["returned", "failed", "invalid", "timed_out", "denied", "not_run", "interrupted"]
 """returned: the tool's own result. failed: it raised. invalid: its arguments did not fit. timed_out: it took
-too long. denied: a person or a hook said no. not_run: the run's limits did not allow it."""
+too long. denied: a person or a hook said no. not_run: the run's limits did not allow it. interrupted: the
+run was left while the tool ran; nobody knows what came of it, so it is not run again."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ class TurnEnded(RunEvent):
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "usage": self.usage.model_dump()}
+
+
+@dataclass(frozen=True)
+class ToolStarted(RunEvent):
+    """A call is about to run."""
+
+    kind: ClassVar[str] = "tool_started"
+    call_id: str
+    name: str
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from agentkit._events import (
     ToolArgumentsDelta,
     ToolCallClosed,
     ToolCallOpened,
+    ToolStarted,
     TurnEnded,
     TurnStarted,
 )
@@ -133,7 +134,11 @@ class Loop:
         run, toolbox = self._run, self._plan.toolbox
         if not run.open_calls:
             return
+        for result in toolbox.interrupted(run):
+            yield result
         await toolbox.decide(run, self._deps)
+        for call in toolbox.starting(run):
+            yield ToolStarted(run.id, call.call_id, call.name)
         most = self._plan.limits.tool_calls
         # Those of this turn are counted already.
         room = None if most is None else most - run.usage.tool_calls + len(run.open_calls)
@@ -151,11 +156,15 @@ class Loop:
         self._check_limits()
         yield TurnStarted(run.id, run.usage.turns + 1)
         answer = _Answer()
-        async with aclosing(self._session.turn(self._request())) as pieces:
-            async for piece in pieces:
-                for event in self._told(answer, piece):
-                    yield event
-        assert answer.done is not None
+        request = self._request()
+        with self._plan.toolbox.trace.chat(request) as span:
+            request = replace(request, trace=span.headers())
+            async with aclosing(self._session.turn(request)) as pieces:
+                async for piece in pieces:
+                    for event in self._told(answer, piece):
+                        yield event
+            assert answer.done is not None
+            span.answered(answer.done, answer.message())
         run.usage = run.usage + answer.done.usage
         for event in self._ended(answer, answer.done):
             yield event

@@ -10,6 +10,7 @@ is a JSON Schema itself. A type of outlines is what it is there: a regex, a choi
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ def output_of(kind: Any) -> Output[Any]:
 
     Raises DefinitionError for a type without a JSON form.
     """
+    if inspect.isroutine(kind):
+        raise DefinitionError(f"{kind!r} is a function, and an output is a type", hint="give what it returns")
     if kind is None or kind is str:
         return Output(None, lambda text: text)
     if isinstance(kind, Output):
@@ -129,8 +132,9 @@ def _is_outlines(kind: Any) -> bool:
 
 
 def _of_outlines(kind: Any) -> Output[Any]:
-    from outlines.types import dsl as terms
+    from outlines.types import dsl
 
+    terms = cast("Any", dsl)
     term: Any = terms.python_types_to_terms(kind)
     if isinstance(term, terms.JsonSchema):
         return _of_schema(json.loads(term.schema))

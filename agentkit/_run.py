@@ -51,6 +51,8 @@ class Run(BaseModel):
     """Call id -> True (approved), False or the reason why not."""
     results: dict[str, Result] = {}
     """Call id -> result, of the calls of the last turn that have one."""
+    begun: list[str] = []
+    """Ids of calls that have been started. One without a result was interrupted, and is not run again."""
     failures: dict[str, int] = {}
     """Tool -> calls in a row that failed."""
     retries: int = 0
@@ -106,7 +108,7 @@ class Run(BaseModel):
                     tool_call_id=call_id(call),
                 )
             )
-        self.results, self.decisions = {}, {}
+        self.results, self.decisions, self.begun = {}, {}, []
 
     def fork(self, n: int = 1) -> list[Run]:
         """`n` runs that go on from here, each on its own. They begin alike, so the server computes the

@@ -83,9 +83,10 @@ def closed(schema: Schema) -> Schema:
 
 
 def _opened(part: Any) -> Any:
-    if isinstance(part, dict) and cast("Schema", part).get("additionalProperties") is False:
-        return _without(cast("Schema", part), "additionalProperties")
-    return part
+    if not isinstance(part, dict):
+        return part
+    node = cast("Schema", part)
+    return _without(node, "additionalProperties") if node.get("additionalProperties") is False else node
 
 
 def merged(outer: Schema, inner: Schema) -> Schema:

@@ -46,6 +46,8 @@ class TurnRequest:
     max_tokens: int | None = None
     max_seconds: float | None = None
     run_id: str = ""
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers that tell the server which span this turn is."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from support.schema_pairs import GROUPS, REFUSED
+from support.schema_pairs import GROUPS
+from support.schema_refusals import REFUSED
 
 from agentkit_server.errors import SchemaRefused
 from agentkit_server.turn.schema.prepare import prepare

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.schema_pairs import GROUPS, REFUSED, Group, Refused
+from support.schema_groups import Group, Refused
+from support.schema_pairs import GROUPS
+from support.schema_refusals import REFUSED
 
 from agentkit_server.errors import BadRequest, SchemaRefused
 from agentkit_server.turn.schema.grammars import matches
