@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from agentkit_cli.output import note
 from agentkit_cli.statistics import statistics_text
@@ -27,13 +27,14 @@ class Display:
     verbose: bool = False
     hide_thinking: bool = False
 
-    def text(self) -> PlainText:
-        """A new text on stdout, wrapped where stdout is a terminal."""
-        if not sys.stdout.isatty():
-            return PlainText(sys.stdout)
+    def text(self, stream: TextIO | None = None) -> PlainText:
+        """A new text on `stream`, which is stdout when it is left out; wrapped where that is a terminal."""
+        onto = sys.stdout if stream is None else stream
+        if not onto.isatty():
+            return PlainText(onto)
         width = shutil.get_terminal_size().columns if self.wrap else None
         styled = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return TerminalText(sys.stdout, width, styled=styled)
+        return TerminalText(onto, width, styled=styled)
 
 
 class Answer:

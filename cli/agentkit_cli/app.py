@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from agentkit_cli import loaded, models, run, serve
+from agentkit_cli import agent, loaded, models, run, serve
 from agentkit_cli.errors import is_expected, show_error
 from agentkit_cli.version import print_version, version
 
@@ -58,6 +58,7 @@ def root(
 
 
 app.command("run", cls=run.RunCommand)(run.run)
+app.add_typer(agent.app, name="agent")
 app.command("pull")(models.pull)
 app.command("list")(models.list_models)
 app.command("ls", hidden=True)(models.list_models)

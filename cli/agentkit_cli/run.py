@@ -83,12 +83,12 @@ def run(  # noqa: PLR0913 - the parameters are the command's options
 
     MODEL is a name or the path of a GGUF file. The prompt is what stdin gives, then the words given here.
     """
-    wish = Wish(_keep_alive(keepalive), _format(format), _think(think), truncate, dimensions)
+    wish = Wish(_keep_alive(keepalive), _format(format), read_think(think), truncate, dimensions)
     display = Display(wrap=not nowordwrap, verbose=verbose, hide_thinking=hidethinking)
     text = _prompt(prompt)
     with connected(start=True) as client:
         name = link(client, model) if is_local_file(model) else model
-        details = _obtain(client, name, insecure=insecure)
+        details = obtain(client, name, insecure=insecure)
         if "embedding" in (details.capabilities or ()) and "completion" not in (details.capabilities or ()):
             _embed(client, name, text or "", wish, display)
         elif text is not None:
@@ -105,7 +105,8 @@ def _prompt(words: list[str] | None) -> str | None:
     return None
 
 
-def _obtain(client: Client, model: str, *, insecure: bool) -> ShowResponse:
+def obtain(client: Client, model: str, *, insecure: bool) -> ShowResponse:
+    """What the model is, which is pulled first when the store does not have it."""
     from agentkit import ResponseError
 
     try:
@@ -176,7 +177,12 @@ def _format(text: str | None) -> str | dict[str, Any] | None:
         ) from None
 
 
-def _think(text: str | None) -> bool | str | None:
+def read_think(text: str | None) -> bool | str | None:
+    """What `--think` asks for.
+
+    Raises:
+        typer.BadParameter: it is no level.
+    """
     if text is None or text in _LEVELS:
         return text
     if text in _THINK:
