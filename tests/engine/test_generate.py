@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from agentkit_server.engine import stepper
 from agentkit_server.engine.llama import Batch
 from agentkit_server.engine.types import Embed, Sampling
 
@@ -242,3 +243,14 @@ def test_extreme_options_neither_kill_the_engine_nor_make_it_stammer(
     answer = engine.run(SKY, sampling=sampling, max_tokens=6)
     assert answer.end.reason in ("stop", "length")
     assert sampling.temperature != 1e-40 or answer.tokens == engine.run(SKY, max_tokens=6).tokens
+
+
+def test_quick_steps_are_told_together_and_the_first_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepper, "SAY_NS", 10**15)
+    together = engine.run("Once upon a time", max_tokens=12, ignore_eos=True)
+    assert [len(delta.tokens) for delta in together.deltas] == [1, 11]
+    each = engine.run("Once upon a time", max_tokens=12, ignore_eos=True, each_step=True)
+    assert [len(delta.tokens) for delta in each.deltas] == [1] * 12
+    assert each.text == together.text

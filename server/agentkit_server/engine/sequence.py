@@ -110,6 +110,8 @@ class Sequence:
     shifted: int = 0
     admitted_ns: int = 0
     first_token_ns: int = 0
+    said_ns: int = 0
+    """When the last Delta went out."""
     unsaid: Unsaid = field(default_factory=Unsaid)
 
     @property

@@ -40,6 +40,11 @@ from agentkit_server.engine.types import (
 
 log = logging.getLogger("agentkit.engine")
 
+SAY_NS = 40_000_000
+"""Between two Deltas of a sequence, the first at once. A Delta costs 0.3 ms of processor time on its way to
+the client, where a small model's step takes 8 ms and needs all cores: one for each token took a tenth off
+eight streams. Nobody sees 25 pieces a second apart from 100."""
+
 StepCommand = Generate | Prepared | Cancel | Embed | GetStats | DropCache | Unpin | Shutdown
 Emit = Callable[[list[Reply]], None]
 
@@ -65,6 +70,7 @@ class Stepper:
         self._patience = 2 * context.spec.n_seq_max
         self._slotless = 0
         self._open = True
+        self._now_ns = 0
         self._steps = 0
         self._tokens_computed = 0
 
@@ -188,6 +194,7 @@ class Stepper:
             self._threads.observe(rows_of_weight, took, cpu, started + took)
         self._ahead.finish()
         if code == 0:
+            self._now_ns = started + took
             self._slotless = 0
             self._scheduler.commit(rows, took)
             self._steps += 1
@@ -253,7 +260,9 @@ class Stepper:
         together = sequence.remaining == len(tokens) <= MOST_TOGETHER
         sequence.due = len(tokens) if together else 1
         unsaid = sequence.unsaid
-        if unsaid.text or unsaid.logprobs or unsaid.marks:
+        since = self._now_ns - sequence.said_ns
+        due = since >= SAY_NS or not sequence.said_ns or sequence.request.each_step
+        if due and (unsaid.text or unsaid.logprobs or unsaid.marks):
             self._say(sequence)
 
     def _append(self, sequence: Sequence, token: int, *, complete: bool) -> FinishReason | None:
@@ -277,6 +286,7 @@ class Stepper:
     def _say(self, sequence: Sequence) -> None:
         self._out.append(sequence.unsaid.delta(sequence.request, sequence.index, sequence.cached_tokens))
         sequence.unsaid = Unsaid()
+        sequence.said_ns = self._now_ns
 
     def _finish(self, sequence: Sequence, reason: FinishReason, *, error: str = "", code: str = "") -> None:
         unsaid = sequence.unsaid

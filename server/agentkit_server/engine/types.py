@@ -172,6 +172,8 @@ class Generate(msgspec.Struct, tag=True, kw_only=True):
     deadline_ns: int = 0
     """On the clock of `time.monotonic_ns`, which the processes of a machine share; 0 = none. What is not done
     by then ends with reason `deadline`, between two steps."""
+    each_step: bool = False
+    """A Delta for every step, where others get one for several: for whoever counts tokens and steps in."""
     pin: str = ""
     """Keep the prefix that this leaves under this name: it gives way only after all that are not pinned. The
     next request of the same name takes the name over, `Unpin` lets go of it."""

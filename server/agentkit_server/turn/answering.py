@@ -101,7 +101,7 @@ class Answering:
             plan = Plan(
                 runner=self.lease.runner,
                 constraint=self.constraint,
-                request=msgspec.structs.replace(self._constrained(), n=1, sampling=sampling),
+                request=msgspec.structs.replace(self._constrained(), n=1, sampling=sampling, each_step=True),
                 index=index,
                 shape=self.shape,
                 stops=self._stops,
