@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 LINE = re.compile(
     r"(# .*"
-    r"|[a-z0-9][a-z0-9.-]*==[A-Za-z0-9.]+( ; [A-Za-z0-9_ '.<>=!]+)? \\"
+    r"|[a-z0-9][a-z0-9.-]*==[A-Za-z0-9.]+( ; [A-Za-z0-9_ '.<>=!()]+)? \\"
     r"|    --hash=sha256:[0-9a-f]{64}( \\)?)"
 )
 
