@@ -146,7 +146,10 @@ class Agent(Generic[T]):
         self.model = model
         self.output = output_of(output_type)
         self._options = options
-        given = options.get("tools", ())
+        _known(options, AgentOptions, DefinitionError, "Agent")
+        if options.get("max_concurrency", 1) < 1:
+            raise DefinitionError("max_concurrency is the number of calls at the same time: 1 or more")
+        given = list(options.get("tools", ()))
         self._toolsets = [one for one in given if isinstance(one, Toolset) and not isinstance(one, Tool)]
         others = [one for one in given if one not in self._toolsets]
         self.tools = tuple(
@@ -178,6 +181,7 @@ class Agent(Generic[T]):
     def run_stream(self, prompt: str | None = None, /, **options: Unpack[RunOptions]) -> RunStream[T]:
         """The events of a run: `async with agent.run_stream(…) as stream: async for event in stream: …`.
         Leaving the block early cancels the run, on the server too."""
+        _known(options, RunOptions, RequestError, "run")
         if options.get("session") is not None:
             # It is read once the run begins, and not in the event loop.
             return RunStream(self, options.get("run") or Run(model=self.model), options, prompt)
@@ -343,11 +347,28 @@ class RunStream(Generic[T]):
             self._trace.failed(failed)
             raise
         finally:
-            await self._keeping.end(self.run, error)
-            if self.run.status != "paused" and not self._agent.keeps_prefix:
-                # A server that cannot be told lets go by itself.
-                with suppress(AgentkitError):
-                    await session.release(self.run.id)
+            try:
+                await self._keeping.end(self.run, error)
+            finally:
+                await self._release(session)
+
+    async def _release(self, session: ModelSession) -> None:
+        if self.run.status == "paused" or self._agent.keeps_prefix:
+            return
+        # A server that cannot be told lets go by itself.
+        with suppress(AgentkitError):
+            await session.release(self.run.id)
+
+
+def _known(given: Mapping[str, Any], declared: type, error: type[AgentkitError], where: str) -> None:
+    """Raises `error` for an option that there is not: one that is misspelt would protect nobody."""
+    from difflib import get_close_matches
+
+    names = list(declared.__annotations__)
+    for name in given.keys() - set(names):
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the options are {', '.join(names)}"
+        raise error(f"{where} has no option {name!r}", hint=hint)
 
 
 def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:

@@ -7,7 +7,7 @@ before its last line is an error too, never a short answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Generic, cast
 
@@ -66,6 +66,40 @@ class LineReader(Generic[R]):
             raise ConnectionError("the answer ended before it was complete", hint="send the request again")
 
 
+def lines_of(pieces: Iterable[bytes]) -> Generator[str, None, None]:
+    """The lines of a stream. Only \\n ends one: what else Unicode breaks lines at may stand inside JSON."""
+    cutter = _LineCutter()
+    for piece in pieces:
+        yield from cutter.cut(piece)
+    yield cutter.rest()
+
+
+async def async_lines_of(pieces: AsyncIterable[bytes]) -> AsyncGenerator[str, None]:
+    """As `lines_of`."""
+    cutter = _LineCutter()
+    async for piece in pieces:
+        for line in cutter.cut(piece):
+            yield line
+    yield cutter.rest()
+
+
+class _LineCutter:
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+
+    def cut(self, piece: bytes) -> list[str]:
+        first, *others = piece.split(b"\n")
+        self._begun.append(first)
+        if not others:
+            return []
+        whole = [self.rest(), *(line.decode(errors="replace") for line in others[:-1])]
+        self._begun = [others[-1]]
+        return whole
+
+    def rest(self) -> str:
+        return b"".join(self._begun).decode(errors="replace")
+
+
 @contextmanager
 def translated(
     base_url: str, *, hint: str = "start one with `agentkit serve`, or set AGENTKIT_HOST"
@@ -79,7 +113,7 @@ def translated(
         raise TimeoutError(
             f"no answer from {base_url} in time", hint="give the client a longer timeout"
         ) from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         reason = str(error) or type(error).__name__
         raise ConnectionError(
             f"the connection to {base_url} was lost: {reason}", hint="look at the server's log, and try again"

@@ -16,7 +16,7 @@ from typing import Literal, Self, Unpack, overload
 import httpx
 
 from agentkit import _cloud, _requests
-from agentkit._answers import LineReader, check_status, parse_answer, translated
+from agentkit._answers import LineReader, async_lines_of, check_status, parse_answer, translated
 from agentkit._blob import file_digest, pieces
 from agentkit._connection import DEFAULT_TIMEOUT, Connection, Headers, HttpArguments
 from agentkit._parameters import (
@@ -327,9 +327,10 @@ class AsyncClient:
             with translated(self.base_url):
                 if not answer.is_success:
                     check_status(answer.status_code, await answer.aread())
-                async for line in answer.aiter_lines():
-                    if (record := reader.read(line)) is not None:
-                        yield record
+                async with aclosing(async_lines_of(answer.aiter_bytes())) as lines:
+                    async for line in lines:
+                        if (record := reader.read(line)) is not None:
+                            yield record
         reader.finish()
 
     def _built(self, request: Request[R]) -> httpx.Request:

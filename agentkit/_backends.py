@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from time import monotonic
@@ -18,19 +20,23 @@ from urllib.parse import quote
 
 import httpx
 
-from agentkit._answers import check_status, translated
+from agentkit._answers import async_lines_of, check_status, translated
 from agentkit._connection import DEFAULT_TIMEOUT, Connection, HttpArguments
 from agentkit._errors import ConnectionError, ResponseError
 from agentkit._turn import ModelSession, Piece, Told, TurnDone, TurnRequest
 from agentkit._usage import Usage
-from agentkit._wire import Chunks, Enforced, body
+from agentkit._wire import Chunks, Enforced, body, unrestricted
 
 T = TypeVar("T")
 _GRACE_S = 5.0
 """That our own server has to keep a deadline by itself."""
+_RELEASE_S = 2.0
+"""That a server has to note the end of a run."""
 _DEADLINE_STATUS = 408
-_REFUSED = frozenset({400, 404, 422, 500, 501})
+_DEADLINE_CODE = "deadline_passed"
+_REFUSED = frozenset({400, 422, 501})
 _LESS: dict[Enforced, Enforced] = {"schema": "object", "object": "none"}
+_log = logging.getLogger(__name__)
 _ASKS = {"object": "some JSON object, and validating it here", "none": "text, and validating it here"}
 
 
@@ -72,7 +78,11 @@ class Server:
 
 
 class OpenAICompatible:
-    """Any server with OpenAI's `/chat/completions` below `base_url`, which usually ends in `/v1`."""
+    """Any server with OpenAI's `/chat/completions` below `base_url`, which usually ends in `/v1`.
+
+    What it cannot do is said in Notices. One that sends no usage is taken to write one token in each delta,
+    so that `Limits(tokens=…)` still ends a run; without that limit its usage stays 0.
+    """
 
     def __init__(
         self,
@@ -123,88 +133,116 @@ class _Session:
         self._abilities = abilities
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[Piece]:
-        """The pieces of one answer. Raises ResponseError, ConnectionError, TimeoutError."""
-        if (told := self._cannot(request)) is not None:
+        """The pieces of one answer. Raises RequestError, ResponseError, ConnectionError, TimeoutError."""
+        for told in self._cannot(request):
             yield told
+        deadline = None if request.max_seconds is None else monotonic() + request.max_seconds
+        level, refusal, notices = self._abilities.enforced, None, list[Told]()
         while True:
+            sent = body(request, extensions=self._abilities.extensions, enforced=level)
             try:
-                async with aclosing(self._attempt(request)) as pieces:
+                async with aclosing(self._attempt(request, sent, deadline)) as pieces:
                     async for piece in pieces:
+                        while notices:
+                            yield notices.pop(0)
+                        if refusal is not None and isinstance(piece, TurnDone) and piece.reason != "deadline":
+                            self._abilities.enforced = level
                         yield piece
                 return
             except ResponseError as error:
-                less = self._less(request, error)
-                if less is None:
+                if not self._schema_refused(request, error):
                     raise
-                self._abilities.enforced = less
-                yield Told(
-                    f"the server refused the output's schema ({error.error}); asking for {_ASKS[less]}"
+                refusal = refusal or error
+                if level not in _LESS:
+                    # Refused without a schema too: the schema was not the reason.
+                    raise refusal from None
+                level = _LESS[level]
+                notices.append(
+                    Told(f"the server refused the output's schema ({error.error}); asking for {_ASKS[level]}")
                 )
 
     async def release(self, run_id: str) -> None:
-        if self._abilities.extensions:
-            with translated(self._base_url):
-                await self._http.delete(f"/api/runs/{quote(run_id, safe='')}")
+        """At best: a run that has its answer does not fail, nor wait for long, because of this."""
+        if not self._abilities.extensions:
+            return
+        try:
+            async with asyncio.timeout(_RELEASE_S):
+                answer = await self._http.delete(f"/api/runs/{quote(run_id, safe='')}")
+                answer.raise_for_status()
+        except Exception as error:
+            _log.debug("the server has not noted the end of run %s: %r", run_id, error)
 
-    def _cannot(self, request: TurnRequest) -> Told | None:
+    def _cannot(self, request: TurnRequest) -> Iterator[Told]:
         demand, abilities = request.demand, self._abilities
-        if abilities.extensions or demand is None:
-            return None
-        if demand.kind != "json_schema":
-            return Told(
+        if abilities.extensions:
+            return
+        if demand is not None and demand.kind != "json_schema":
+            yield Told(
                 f"this server cannot enforce a {demand.kind}: the answer is validated when it is there"
             )
-        if abilities.enforced != "schema":
-            return Told(f"this server does not enforce schemas: it is asked for {_ASKS[abilities.enforced]}")
-        return None
+        elif demand is not None and abilities.enforced != "schema":
+            yield Told(f"this server does not enforce schemas: it is asked for {_ASKS[abilities.enforced]}")
+        if request.thinking_budget is not None:
+            yield Told("this server cannot keep a thinking budget: the model thinks as long as it likes")
+        if unrestricted(request):
+            yield Told(
+                f"this server cannot be held to the tools {list(request.allowed or ())!r}: it sees all"
+            )
 
-    def _less(self, request: TurnRequest, error: ResponseError) -> Enforced | None:
+    def _schema_refused(self, request: TurnRequest, error: ResponseError) -> bool:
         asked = request.demand is not None and request.demand.kind == "json_schema"
-        if self._abilities.extensions or not asked or error.status_code not in _REFUSED:
-            return None
-        return _LESS.get(self._abilities.enforced)
+        return not self._abilities.extensions and asked and error.status_code in _REFUSED
 
-    async def _attempt(self, request: TurnRequest) -> AsyncGenerator[Piece]:
+    async def _attempt(
+        self, request: TurnRequest, sent: dict[str, object], deadline: float | None
+    ) -> AsyncGenerator[Piece]:
         chunks = Chunks()
-        sent = body(request, extensions=self._abilities.extensions, enforced=self._abilities.enforced)
         try:
-            async with aclosing(self._lines(sent, request.trace, self._patience(request))) as lines:
+            async with aclosing(self._lines(sent, request.trace, deadline)) as lines:
                 async for data in lines:
                     for piece in chunks.read(data):
                         yield piece
         except _Late:
             yield TurnDone("deadline", Usage(turns=1))
             return
-        except ResponseError as error:
-            if error.status_code != _DEADLINE_STATUS or request.max_seconds is None:
-                raise
-            yield TurnDone("deadline", Usage(turns=1))
-            return
         if not chunks.complete:
             raise ConnectionError("the answer ended before it was complete", hint="send the request again")
-        yield chunks.end()
-
-    def _patience(self, request: TurnRequest) -> float | None:
-        if request.max_seconds is None:
-            return None
-        return request.max_seconds + (_GRACE_S if self._abilities.extensions else 0)
+        estimated = request.max_tokens is not None and not chunks.counted
+        if estimated:
+            yield Told("this server does not say how many tokens it wrote: for the limit they are estimated")
+        yield chunks.end(estimated=estimated)
 
     async def _lines(
-        self, sent: dict[str, object], headers: Mapping[str, str], patience: float | None
+        self, sent: dict[str, object], headers: Mapping[str, str], deadline: float | None
     ) -> AsyncGenerator[str]:
-        """The `data:` lines of an answer. Raises _Late when `patience` seconds are over."""
-        until = None if patience is None else monotonic() + patience
+        """The `data:` lines of an answer. Raises _Late when `deadline` has passed, by this side's clock or by
+        the server's."""
+        grace = _GRACE_S if self._abilities.extensions else 0
+        until = None if deadline is None else deadline + grace
         with translated(self._base_url):
             request = self._http.build_request("POST", self._path, json=sent, headers=dict(headers))
             answer = await _in_time(self._http.send(request, stream=True), until)
-            async with aclosing(answer):
+            async with aclosing(answer), aclosing(async_lines_of(answer.aiter_bytes())) as lines:
                 if not answer.is_success:
-                    check_status(answer.status_code, await answer.aread())
-                lines = answer.aiter_lines()
+                    content = await _in_time(answer.aread(), until)
+                    if _is_late(answer.status_code, content, deadline):
+                        raise _Late
+                    check_status(answer.status_code, content)
                 while (line := await _in_time(anext(lines, None), until)) is not None:
                     data = line.removeprefix("data:").strip()
                     if line.startswith("data:") and data != "[DONE]":
                         yield data
+
+
+def _is_late(status: int, content: bytes, deadline: float | None) -> bool:
+    """Says this answer that the seconds are used up? A proxy has time limits of its own."""
+    if status != _DEADLINE_STATUS or deadline is None:
+        return False
+    try:
+        code: Any = json.loads(content)["error"]["code"]
+    except (ValueError, LookupError, TypeError):
+        code = None
+    return code == _DEADLINE_CODE or monotonic() >= deadline
 
 
 class _Late(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentkit._context import RunContext
@@ -17,7 +17,21 @@ from agentkit._tool import Tool
 from agentkit._tracing import Trace
 
 _LONGEST_ERROR = 1000
+_GRACE_S = 5.0
+"""For the other calls of a turn, after one has failed in a way that ends the run."""
 _INTERRUPTED = "error: this call was interrupted; it is not known whether it had an effect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What the calls of one turn may be."""
+
+    room: int | None = None
+    """How many may be run; None = all."""
+    until: float | None = None
+    """The moment, on the event loop's clock, at which what still runs is timed out."""
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Call id -> why it may not be run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +47,29 @@ class Toolbox:
         """Names of the tools that have not failed too often in a row."""
         return [name for name, tool in self.tools.items() if run.failures.get(name, 0) <= tool.retries]
 
-    async def decide(self, run: Run, deps: Any) -> None:
+    async def decide(self, run: Run, deps: Any, bounds: Bounds) -> None:
         """Note which of the open calls need no approval, and what the hook says of the others."""
         for call in run.pending:
-            tool = self.tools.get(call.name)
+            tool = None if call.call_id in bounds.refused else self.tools.get(call.name)
             context = context_of(run, deps, call)
             decision: bool | str | None = True
-            if tool is not None and _needs_approval(tool, context, call):
+            if tool is not None and _needs_approval(tool, context, call.arguments):
                 hook = self.hooks.approve
                 decision = None if hook is None else await settled(hook(context, call))
             if decision is not None:
                 run.decisions[call.call_id] = decision
 
-    def starting(self, run: Run) -> list[PendingCall]:
-        """The open calls that are approved, which are started by this; none is started twice."""
-        calls = [call for call in _open(run) if run.decisions.get(call.call_id) is True]
+    def starting(self, run: Run, bounds: Bounds) -> list[PendingCall]:
+        """The open calls that are approved and not refused, which are started by this; none is started
+        twice."""
+        calls = [call for call in self._approved(run) if call.call_id not in bounds.refused]
         run.begun += [call.call_id for call in calls]
         return calls
+
+    def _approved(self, run: Run) -> list[PendingCall]:
+        return [
+            call for call in _open(run) if run.decisions.get(call.call_id) is True and call.name in self.tools
+        ]
 
     def interrupted(self, run: Run) -> list[ToolResult]:
         """Results for the calls that were started and have none: an earlier try to run them was left."""
@@ -59,20 +79,18 @@ class Toolbox:
             self._note(run, result)
         return results
 
-    async def run_all(self, run: Run, deps: Any, room: int | None) -> AsyncGenerator[ToolResult]:
+    async def run_all(self, run: Run, deps: Any, bounds: Bounds) -> AsyncGenerator[ToolResult]:
         """The results of the open calls that are decided, each as soon as those before it are there.
 
-        `room`: how many may still be run; those beyond get a result that says so. Raises ToolFailed. When it
-        is left early, what still runs is cancelled.
+        Raises ToolFailed. When it is left early, what still runs is cancelled.
         """
         calls = [call for call in _open(run) if call.call_id in run.decisions]
         if not calls:
             return
-        batch = _Batch(run, deps, asyncio.Semaphore(self.max_concurrency))
-        tasks = [
-            asyncio.create_task(self._one(batch, call, allowed=room is None or at < room))
-            for at, call in enumerate(calls)
-        ]
+        batch = _Batch(run, deps, asyncio.Semaphore(self.max_concurrency), bounds)
+        runs = [call for call in self._approved(run) if call.call_id not in bounds.refused]
+        beyond = [] if bounds.room is None else runs[max(0, bounds.room) :]
+        tasks = [asyncio.create_task(self._one(batch, call, allowed=call not in beyond)) for call in calls]
         try:
             for task in tasks:
                 result = await task
@@ -80,7 +98,10 @@ class Toolbox:
                 yield result
         except Exception:
             # What the others do has happened, whether anybody waits for it or not: let them end.
-            await asyncio.wait(tasks)
+            for task, call in zip(tasks, calls, strict=True):
+                if call.call_id not in batch.inside:
+                    task.cancel()
+            await asyncio.wait(tasks, timeout=_GRACE_S)
             raise
         finally:
             for task in tasks:
@@ -113,10 +134,13 @@ class Toolbox:
         if tool is None:
             known = ", ".join(self.tools) or "none"
             return _result(run, call, f"there is no tool {call.name!r}; the tools are: {known}", "invalid")
-        if not allowed:
-            return _result(run, call, "this call was not run: no more calls are allowed", "not_run")
+        refusal = batch.bounds.refused.get(call.call_id) or (None if allowed else "no more calls are allowed")
+        if refusal is not None:
+            return _result(run, call, f"this call was not run: {refusal}", "not_run")
         turnstile = batch.turnstile
         async with batch.permits, turnstile.alone() if tool.sequential else turnstile.beside():
+            if batch.over:
+                raise asyncio.CancelledError
             with self.trace.tool(call, tool) as span:
                 result = await self._called(batch, call, tool)
                 span.returned(result)
@@ -127,14 +151,16 @@ class Toolbox:
         try:
             arguments: Mapping[str, Any] = call.arguments
             if self.hooks.before_tool is not None:
-                arguments = await settled(self.hooks.before_tool(context, call)) or arguments
+                changed = await settled(self.hooks.before_tool(context, call))
+                arguments = arguments if changed is None else changed
             value = await batch.tried(tool, arguments, context)
         except ToolError as error:
             result = _result(run, call, _words(error), _OUTCOMES.get(type(error), "failed"))
         else:
             result = _result(run, call, result_text(value), "returned", value)
         if self.hooks.after_tool is not None:
-            result = await settled(self.hooks.after_tool(context, call, result)) or result
+            changed = await settled(self.hooks.after_tool(context, call, result)) or result
+            result = replace(changed, run_id=run.id, call_id=call.call_id, name=call.name)
         return result
 
     def _note(self, run: Run, result: ToolResult) -> None:
@@ -155,22 +181,30 @@ class _Batch:
     run: Run
     deps: Any
     permits: asyncio.Semaphore
+    bounds: Bounds
     turnstile: _Turnstile = field(default_factory=lambda: _Turnstile())
     inside: set[str] = field(default_factory=set[str])
     """Ids of the calls whose tool was entered."""
+    over: bool = False
+    """A tool has ended the run: what has not begun does not begin."""
 
     async def tried(self, tool: Tool, arguments: Mapping[str, Any], context: RunContext[Any]) -> Any:
         """The tool's value. What goes wrong in it becomes a ToolError, unless the tool says otherwise."""
         self.inside.add(context.call_id)
+        limit = asyncio.timeout_at(self.bounds.until)
         try:
-            return await tool.call(arguments, context)
-        except tool.raises as error:
-            # How it ended is known: whoever resumes the run may try it again.
-            self.inside.discard(context.call_id)
-            raise ToolFailed(f"{tool.name} failed: {error}", self.run) from error
-        except ToolError:
-            raise
-        except Exception as error:
+            async with limit:
+                return await tool.call(arguments, context)
+        except (Exception, *tool.raises) as error:
+            if limit.expired():
+                raise ToolTimeout(f"{tool.name} was stopped: the run's time is used up") from error
+            if isinstance(error, tool.raises):
+                # How it ended is known: whoever resumes the run may try it again.
+                self.inside.discard(context.call_id)
+                self.over = True
+                raise ToolFailed(f"{tool.name} failed: {error}", self.run) from error
+            if isinstance(error, ToolError):
+                raise
             words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise ToolError(words) from error
 
@@ -229,9 +263,16 @@ def _open(run: Run) -> Sequence[PendingCall]:
     ]
 
 
-def _needs_approval(tool: Tool, context: RunContext[Any], call: PendingCall) -> bool:
+def _needs_approval(tool: Tool, context: RunContext[Any], arguments: Mapping[str, Any]) -> bool:
     wanted = tool.requires_approval
-    return wanted(context, call.arguments) if callable(wanted) else wanted
+    if not callable(wanted):
+        return wanted
+    try:
+        values = tool.validate(arguments)
+    except ToolArgumentsError:
+        # It will not run: the model is told what is wrong with them.
+        return False
+    return wanted(context, values)
 
 
 def context_of(run: Run, deps: Any, call: PendingCall) -> RunContext[Any]:

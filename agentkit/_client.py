@@ -17,7 +17,7 @@ from typing import Literal, Self, Unpack, overload
 import httpx
 
 from agentkit import _cloud, _requests
-from agentkit._answers import LineReader, check_status, parse_answer, translated
+from agentkit._answers import LineReader, check_status, lines_of, parse_answer, translated
 from agentkit._blob import file_digest
 from agentkit._connection import DEFAULT_TIMEOUT, Connection, Headers, HttpArguments
 from agentkit._parameters import (
@@ -326,7 +326,7 @@ class Client:
         with closing(answer), translated(self.base_url):
             if not answer.is_success:
                 check_status(answer.status_code, answer.read())
-            for line in answer.iter_lines():
+            for line in lines_of(answer.iter_bytes()):
                 if (record := reader.read(line)) is not None:
                     yield record
         reader.finish()

@@ -41,8 +41,8 @@ class AgentkitError(Exception):
 class RequestError(AgentkitError):
     """The request cannot be built; nothing was sent."""
 
-    def __init__(self, error: str) -> None:
-        super().__init__(error)
+    def __init__(self, error: str, *, hint: str = "") -> None:
+        super().__init__(error, hint=hint)
         self.error = error
 
 

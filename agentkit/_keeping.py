@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Keeping:
     recording: Recording | None = None
     answered: bool = False
     """Has anything happened yet that is worth a place in the session?"""
+    _saving: asyncio.Future[None] | None = None
 
     async def step(self, run: Run, event: RunEvent) -> None:
         """Write down what `event` has changed, before anybody hears of it: the process may end, and what was
@@ -42,9 +44,18 @@ class Keeping:
 
     async def _save(self, run: Run) -> None:
         session = self.session
-        if session is not None and self.answered:
-            now = copied(run)
+        if session is None or not self.answered:
+            return
+        now, before = copied(run), self._saving
+
+        async def save() -> None:
+            if before is not None:
+                # A save goes on when the run that waited for it is cancelled: never overtake it.
+                await asyncio.wait([before])
             await in_thread(lambda: session.save(now))
+
+        self._saving = asyncio.ensure_future(save())
+        await asyncio.shield(self._saving)
 
 
 @dataclass(frozen=True)

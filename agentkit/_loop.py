@@ -7,6 +7,7 @@ result is not in it has not been counted.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -14,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Literal
 
-from agentkit._calls import Toolbox
-from agentkit._errors import LimitReached, OutputInvalid
+from agentkit._calls import Bounds, Toolbox
+from agentkit._errors import ConnectionError, LimitReached, OutputInvalid
 from agentkit._events import (
     Notice,
     PartialOutput,
@@ -33,7 +34,7 @@ from agentkit._events import (
     TurnStarted,
 )
 from agentkit._output import NotValid, Output, partial_json
-from agentkit._run import Run
+from agentkit._run import Run, call_id
 from agentkit._turn import (
     CallArguments,
     CallOpened,
@@ -101,6 +102,9 @@ class Loop:
         """The limit that is reached, once the model may only answer."""
         self._over_since = 0.0
         self._reason = "stop"
+        self._asked: TurnRequest | None = None
+        """The last request of this process; what a resumed run was asked is not known."""
+        self._answered = False
         self.output: Any = None
 
     async def events(self) -> AsyncGenerator[RunEvent]:
@@ -119,7 +123,7 @@ class Loop:
                 async with aclosing(self._turn()) as turn:
                     async for event in turn:
                         yield event
-                if not run.open_calls and self._accepted():
+                if self._answered and not run.open_calls and self._accepted():
                     break
             run.status = "done"
             yield RunEnded(run.id, self.output, run.usage, self._reason)
@@ -136,18 +140,47 @@ class Loop:
             return
         for result in toolbox.interrupted(run):
             yield result
-        await toolbox.decide(run, self._deps)
-        for call in toolbox.starting(run):
-            yield ToolStarted(run.id, call.call_id, call.name)
         most = self._plan.limits.tool_calls
         # Those of this turn are counted already.
         room = None if most is None else most - run.usage.tool_calls + len(run.open_calls)
-        async with aclosing(toolbox.run_all(run, self._deps, room)) as results:
+        bounds = Bounds(room=room, until=self._until(), refused=self._refused())
+        await toolbox.decide(run, self._deps, bounds)
+        before = [*run.begun]
+        try:
+            for call in toolbox.starting(run, bounds):
+                yield ToolStarted(run.id, call.call_id, call.name)
+        except BaseException:
+            # Left while it was told: none of them has begun.
+            run.begun = before
+            raise
+        async with aclosing(toolbox.run_all(run, self._deps, bounds)) as results:
             async for result in results:
                 yield result
         if pending := tuple(run.pending):
             run.status = "paused"
             yield RunPaused(run.id, pending)
+
+    def _refused(self) -> dict[str, str]:
+        """Call id -> why not, of the calls that were not to be made. A server that holds the model to the
+        request makes none of them."""
+        toolbox, run = self._plan.toolbox, self._run
+        usable, calls = toolbox.usable(run), run.open_calls
+        refused = {
+            call_id(call): "the tool is closed, it has failed too often"
+            for call in calls
+            if call.function.name in toolbox.tools and call.function.name not in usable
+        }
+        asked = self._asked
+        if asked is not None and asked.tool_choice == "none":
+            refused |= {call_id(call): "answer now, without tools" for call in calls}
+        elif asked is not None and not asked.parallel:
+            refused |= {call_id(call): "one call at a time" for call in calls[1:]}
+        return refused
+
+    def _until(self) -> float | None:
+        """The end of the run's seconds on the event loop's clock."""
+        left = self._seconds_left()
+        return None if left is None else asyncio.get_running_loop().time() + left
 
     # A turn
 
@@ -156,14 +189,16 @@ class Loop:
         self._check_limits()
         yield TurnStarted(run.id, run.usage.turns + 1)
         answer = _Answer()
-        request = self._request()
+        request = self._asked = self._request()
+        self._answered = False
         with self._plan.toolbox.trace.chat(request) as span:
             request = replace(request, trace=span.headers())
             async with aclosing(self._session.turn(request)) as pieces:
                 async for piece in pieces:
                     for event in self._told(answer, piece):
                         yield event
-            assert answer.done is not None
+            if answer.done is None:
+                raise ConnectionError("the turn ended without its last piece", hint="the backend is at fault")
             span.answered(answer.done, answer.message())
         run.usage = run.usage + answer.done.usage
         for event in self._ended(answer, answer.done):
@@ -212,8 +247,19 @@ class Loop:
         elif done.reason == "length":
             self._cut_off(answer)
         else:
-            run.messages.append(answer.message())
+            self._append(answer)
         return [ended]
+
+    def _append(self, answer: _Answer) -> None:
+        self._run.messages.append(answer.message())
+        self._answered = True
+        if answer.calls and self._over is not None:
+            # It was asked to wrap up, and calls again: there is no end to that.
+            raise LimitReached(
+                f"the run has used up its {self._over.replace('_', ' ')}, and the model does not wrap up",
+                self._run,
+                self._over,
+            )
 
     def _cut_off(self, answer: _Answer) -> None:
         most, used = self._plan.limits.tokens, self._run.usage.completion_tokens
@@ -222,7 +268,7 @@ class Loop:
             return
         if self._plan.output.demand is None and not answer.calls:
             # Text has no form that would be broken; RunEnded and its result say that there was more.
-            self._run.messages.append(answer.message())
+            self._append(answer)
             return
         what = f"a call of {answer.calls[-1].name}" if answer.calls else "the answer"
         raise OutputInvalid(

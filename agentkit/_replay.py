@@ -14,7 +14,7 @@ from os import PathLike
 from typing import Any
 
 from agentkit._agent import Agent
-from agentkit._calls import Toolbox
+from agentkit._calls import Bounds, Toolbox
 from agentkit._comparison import Comparison, Difference, Different, Over
 from agentkit._errors import AgentkitError, RequestError, RunError
 from agentkit._events import RunEnded, ToolResult
@@ -202,12 +202,12 @@ class _RecordedToolbox(Toolbox):
     """By the place of the call among those from message `first` on."""
     first: int
 
-    async def decide(self, run: Run, deps: Any) -> None:
+    async def decide(self, run: Run, deps: Any, bounds: Bounds) -> None:
         for id, place in self._places(run).items():
             if place in self.results:
                 run.decisions[id] = True
 
-    async def run_all(self, run: Run, deps: Any, room: int | None) -> AsyncGenerator[ToolResult]:
+    async def run_all(self, run: Run, deps: Any, bounds: Bounds) -> AsyncGenerator[ToolResult]:
         places = self._places(run)
         for call in [call for call in run.open_calls if call_id(call) in run.decisions]:
             id = call_id(call)

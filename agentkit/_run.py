@@ -79,18 +79,26 @@ class Run(BaseModel):
         ]
 
     def approve(self, *ids: str) -> None:
-        """Let these calls run; none given = all that are pending. Raises RequestError for an unknown id."""
+        """Let these calls run. Raises RequestError for an id that does not wait."""
         self._decide(ids, True)
 
+    def approve_all(self) -> None:
+        """Let all calls run that are pending."""
+        self._decide([call.call_id for call in self.pending], True)
+
     def deny(self, *ids: str, reason: str = "") -> None:
-        """Do not let these calls run; the model reads `reason`. None given = all that are pending."""
+        """Do not let these calls run; the model reads `reason`. Raises RequestError as `approve` does."""
         self._decide(ids, reason or False)
+
+    def deny_all(self, *, reason: str = "") -> None:
+        """Do not let any call run that is pending."""
+        self._decide([call.call_id for call in self.pending], reason or False)
 
     def _decide(self, ids: Sequence[str], decision: bool | str) -> None:
         known = [call_id(call) for call in self.open_calls]
         for unknown in [id for id in ids if id not in known]:
             raise RequestError(f"no call {unknown!r} waits in run {self.id!r}; waiting are {known!r}")
-        self.decisions |= dict.fromkeys(ids or [call.call_id for call in self.pending], decision)
+        self.decisions |= dict.fromkeys(ids, decision)
 
     def settle(self, id: str, content: str, outcome: Outcome) -> None:
         """Note a call's result. Once the last call of the turn has one, all of them join the conversation,

@@ -69,24 +69,70 @@ def tidy(schema: Schema) -> Schema:
     return {**root, "$defs": kept} if kept else root
 
 
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "$ref")
+
+
 def closed(schema: Schema) -> Schema:
     """`schema`, with no more properties than it names in objects that do not say whether there may be more.
-    Members of `allOf` stay open: each of them names only a part."""
 
-    def close(node: Schema) -> Schema:
-        made = {**node, "allOf": [_opened(part) for part in node["allOf"]]} if "allOf" in node else node
-        if "properties" not in made or "additionalProperties" in made or made.keys() & {"allOf", "$ref"}:
-            return made
-        return {**made, "additionalProperties": False}
-
-    return _walked(schema, close)
+    Only where an object's properties stand in one place. What is put together of several schemas stays open,
+    for each of them names only a part, and so does what is only tested.
+    """
+    shared = {name for node in _nodes(schema) if _mixed(node) for name in _references(node)}
+    return _closed(schema, shared)
 
 
-def _opened(part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    node = cast("Schema", part)
-    return _without(node, "additionalProperties") if node.get("additionalProperties") is False else node
+def _closed(node: Schema, shared: set[str]) -> Schema:
+    made = dict(node)
+    for keyword in ("properties", "patternProperties", "$defs"):
+        if keyword in made:
+            made[keyword] = {
+                name: part if keyword == "$defs" and name in shared else _inner(part, shared)
+                for name, part in made[keyword].items()
+            }
+    for keyword in ("items", "additionalProperties"):
+        if keyword in made:
+            made[keyword] = _inner(made[keyword], shared)
+    for keyword in ("prefixItems", *(() if _mixed(node) else ("anyOf", "oneOf"))):
+        if keyword in made:
+            made[keyword] = [_inner(part, shared) for part in made[keyword]]
+    if "properties" in made and "additionalProperties" not in made and not made.keys() & set(_IN_PLACE):
+        made["additionalProperties"] = False
+    return made
+
+
+def _inner(part: Any, shared: set[str]) -> Any:
+    return _closed(cast("Schema", part), shared) if isinstance(part, dict) else part
+
+
+def _mixed(node: Schema) -> bool:
+    """Do several schemas in `node` say something of one object?"""
+    present = [keyword for keyword in ("properties", *_IN_PLACE) if keyword in node]
+    return len(present) > 1 or "allOf" in node or "not" in node or "if" in node
+
+
+def _references(node: Schema) -> set[str]:
+    """Names of the definitions that `node` refers to in its place, however deep."""
+    found: set[str] = set()
+    for keyword in _IN_PLACE:
+        part = node.get(keyword)
+        parts = cast("list[Any]", part) if isinstance(part, list) else [part]
+        for one in parts:
+            if isinstance(one, dict):
+                found |= _references(cast("Schema", one))
+    name = _target(node)
+    return found if name is None else found | {name}
+
+
+def _nodes(schema: Schema) -> list[Schema]:
+    nodes: list[Schema] = []
+
+    def note(node: Schema) -> Schema:
+        nodes.append(node)
+        return node
+
+    _walked(schema, note)
+    return nodes
 
 
 def merged(outer: Schema, inner: Schema) -> Schema:

@@ -132,6 +132,7 @@ def copied(run: Run) -> Run:
         "decisions": {**run.decisions},
         "results": {**run.results},
         "failures": {**run.failures},
+        "begun": [*run.begun],
     }
     return run.model_copy(update=fields)
 

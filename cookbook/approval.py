@@ -30,7 +30,7 @@ def main(model: str, folder: Path) -> None:
     kept.write_text(paused.run.model_dump_json())
 
     run = Run.model_validate_json(kept.read_text())
-    run.approve()
+    run.approve_all()
     done = agent.run_sync(run=run)
     print("result:", next(message.content for message in done.messages if message.role == "tool"))
     print("answer:", done.output)

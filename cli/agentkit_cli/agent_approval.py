@@ -39,7 +39,7 @@ class Decisions:
             id, _, reason = (text, "", "") if text in waiting else text.partition("=")
             run.deny(id, reason=reason)
         if self.rest is not None and run.pending:
-            (run.approve if self.rest else run.deny)()
+            (run.approve_all if self.rest else run.deny_all)()
 
 
 def can_ask() -> bool:

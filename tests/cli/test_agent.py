@@ -129,6 +129,7 @@ def test_every_line_of_json_is_an_event(command, agents: AgentServer, tools: str
         "tool_arguments_delta",
         "tool_call_closed",
         "turn_ended",
+        "tool_started",
         "tool_result",
         "text_delta",
         "run_ended",

@@ -181,6 +181,14 @@ def test_an_error_line_in_the_middle_of_a_stream_raises(wire) -> None:
     assert error.value.status_code == -1
 
 
+def test_a_line_of_a_stream_ends_only_at_its_newline(wire) -> None:
+    text = "a\u2028b\u2029c\u0085d"
+    lines = [{"response": text, "done": False}, {"response": "", "done": True}]
+    content = "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines).encode()
+    wire.answers(content=content)
+    assert [piece.response for piece in wire.call("generate", "m", "a", stream=True)] == [text, ""]
+
+
 def test_a_stream_cut_short_is_an_error_and_no_answer(wire) -> None:
     wire.streams({"response": "a", "done": False})
     with pytest.raises(agentkit.ConnectionError, match="before it was complete"):

@@ -1,4 +1,4 @@
-"""Agents on a scripted model: flows, limits, approvals, hooks, outputs, events."""
+"""Agents on a scripted model: flows, results, outputs, events."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, field_validator
+from support.agents import add, agent_of, contents, events_of, shout
 
 from agentkit import (
     Agent,
     DefinitionError,
-    Hooks,
-    LimitReached,
-    Limits,
     OutputInvalid,
     PartialOutput,
-    PendingCall,
     RequestError,
     Run,
     RunContext,
     RunEnded,
     RunEvent,
-    RunPaused,
     ToolArgumentsDelta,
     ToolError,
     ToolFailed,
@@ -31,32 +27,7 @@ from agentkit import (
     TurnEnded,
     tool,
 )
-from agentkit.testing import Hang, ScriptedModel, answer, calls, cut, hanging
-
-
-def add(a: int, b: int) -> int:
-    """Adds."""
-    return a + b
-
-
-def shout(text: str) -> str:
-    """Shouts."""
-    return text.upper()
-
-
-def agent_of(*steps: Any, output: Any = None, **options: Any) -> tuple[Agent[Any], ScriptedModel]:
-    model = ScriptedModel(steps)
-    options.setdefault("tools", [add, shout])
-    return Agent("any", output, backend=model, **options), model
-
-
-def contents(run: Run) -> list[tuple[str, str | None]]:
-    return [(message.role, message.content) for message in run.messages]
-
-
-async def events_of(agent: Agent[Any], prompt: str, **options: Any) -> list[RunEvent]:
-    async with agent.run_stream(prompt, **options) as stream:
-        return [event async for event in stream]
+from agentkit.testing import Hang, answer, calls, hanging
 
 
 def test_a_loop_runs_until_the_model_answers() -> None:
@@ -144,26 +115,6 @@ def test_a_sequential_tool_never_runs_beside_another() -> None:
     assert most == 1
 
 
-def test_no_more_calls_run_at_once_than_allowed() -> None:
-    inside = 0
-    most = 0
-
-    async def work(n: int) -> int:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        inside -= 1
-        return n
-
-    agent, _ = agent_of(
-        calls(*(("work", {"n": n}) for n in range(9))), "Done.", tools=[work], max_concurrency=3
-    )
-    agent.run_sync("Go")
-    assert most == 3
-
-
 @pytest.mark.parametrize(
     ("call", "read", "outcome"),
     [
@@ -210,16 +161,6 @@ def test_an_error_that_a_tool_declares_goes_up_the_stack_with_the_run() -> None:
     # What the other call did has happened and is kept.
     assert [result.content for result in run.results.values()] == ["2"]
     assert [call.function.name for call in run.open_calls] == ["open_door"]
-
-
-def test_a_tool_that_fails_too_often_in_a_row_is_closed() -> None:
-    @tool(retries=1)
-    def flaky() -> None:
-        raise ValueError("no")
-
-    agent, model = agent_of(calls(("flaky", {})), calls(("flaky", {})), "I give up.", tools=[flaky, add])
-    assert agent.run_sync("Go").output == "I give up."
-    assert [request.allowed for request in model.requests] == [None, None, ["add"]]
 
 
 class City(BaseModel):
@@ -300,166 +241,6 @@ def test_agents_that_cannot_be_are_refused_at_once(options: Mapping[str, Any], t
         Agent("any", **options)
 
 
-def test_text_that_is_cut_off_says_so_and_json_that_is_is_an_error() -> None:
-    agent, _ = agent_of(cut("A long story", after=1), tools=[])
-    result = agent.run_sync("Tell")
-    assert (result.output, result.reason) == ("A long s", "length")
-    agent, _ = agent_of(cut('{"name": "Oslo", "people": 7}', after=1), output=City, tools=[])
-    with pytest.raises(OutputInvalid, match="the answer was cut off"):
-        agent.run_sync("Where?")
-    agent, _ = agent_of(cut(calls(("add", '{"a": 1, "b": 2}')), after=2))
-    with pytest.raises(OutputInvalid, match="a call of add was cut off"):
-        agent.run_sync("Go")
-
-
-LIMITED: list[tuple[Limits, list[Any], str]] = [
-    (Limits(turns=2), [calls(("add", {"a": 1, "b": 1}))] * 3, "turns"),
-    (Limits(tool_calls=1), [calls(("add", {"a": 1, "b": 1}))] * 3, "tool_calls"),
-    (Limits(tokens=2), [calls(("add", {"a": 1, "b": 1}))] * 3, "tokens"),
-    (Limits(seconds=60), [cut("Slow", after=0, reason="deadline")], "seconds"),
-]
-
-
-@pytest.mark.parametrize(("limits", "steps", "limit"), LIMITED, ids=lambda value: str(value))
-def test_a_limit_ends_the_run_and_names_itself(limits: Limits, steps: list[Any], limit: str) -> None:
-    agent, _ = agent_of(*steps, limits=limits)
-    with pytest.raises(LimitReached) as caught:
-        agent.run_sync("Go")
-    assert caught.value.limit == limit
-    assert caught.value.run.status == "failed"
-
-
-@pytest.mark.parametrize(("limits", "steps", "limit"), LIMITED, ids=lambda value: str(value))
-def test_with_wrap_up_the_model_answers_with_what_it_has(
-    limits: Limits, steps: list[Any], limit: str
-) -> None:
-    from dataclasses import replace
-
-    def wrapped(request: Any) -> Any:
-        return "All I know." if request.tool_choice == "none" else steps[0]
-
-    agent, model = agent_of(*[wrapped] * 4, limits=replace(limits, wrap_up=True))
-    if limit == "seconds":
-        agent, model = agent_of(steps[0], wrapped, limits=replace(limits, wrap_up=True))
-    assert agent.run_sync("Go").output == "All I know."
-    assert model.requests[-1].tool_choice == "none"
-    assert model.requests[-1].tools == model.requests[0].tools
-
-
-def test_what_is_left_of_tokens_and_seconds_is_sent_with_every_turn() -> None:
-    agent, model = agent_of(calls(("add", {"a": 1, "b": 1})), "Two.", limits=Limits(tokens=100, seconds=50))
-    agent.run_sync("Go")
-    first, second = model.requests
-    assert first.max_tokens == 100
-    assert second.max_tokens is not None and second.max_tokens < 100
-    assert first.max_seconds is not None and second.max_seconds is not None
-    assert second.max_seconds <= first.max_seconds <= 50
-
-
-def test_calls_beyond_the_limit_are_not_run_and_the_model_is_told() -> None:
-    agent, _ = agent_of(
-        calls(*(("add", {"a": n, "b": 0}) for n in range(3))),
-        "Enough.",
-        limits=Limits(tool_calls=2, wrap_up=True),
-    )
-    events = asyncio.run(events_of(agent, "Go"))
-    assert [e.outcome for e in events if isinstance(e, ToolResult)] == ["returned", "returned", "not_run"]
-
-
-@tool(requires_approval=True)
-def wipe(name: str) -> str:
-    """Wipes a disk."""
-    return f"{name} is empty"
-
-
-def paused_run() -> Run:
-    agent, _ = agent_of(
-        calls(("wipe", {"name": "a"}), ("add", {"a": 1, "b": 1}), ("wipe", {"name": "b"})),
-        tools=[wipe, add],
-    )
-    result = agent.run_sync("Go")
-    assert result.paused
-    assert [call.arguments for call in result.pending] == [{"name": "a"}, {"name": "b"}]
-    return result.run
-
-
-def test_a_call_that_needs_approval_pauses_the_run_and_it_goes_on_from_its_json() -> None:
-    run = Run.model_validate_json(paused_run().model_dump_json())
-    first, second = (call.call_id for call in run.pending)
-    run.approve(first)
-    run.deny(second, reason="keep it")
-    agent, model = agent_of("Done.", tools=[wipe, add])
-    result = agent.run_sync(run=run)
-    assert [content for role, content in contents(result.run) if role == "tool"] == [
-        "a is empty",
-        "2",
-        "this call was denied: keep it",
-    ]
-    assert result.output == "Done."
-    assert len(model.requests) == 1
-
-
-def test_a_run_that_is_resumed_without_decisions_pauses_again_and_runs_nothing_twice() -> None:
-    agent, model = agent_of(tools=[wipe, add])
-    again = agent.run_sync(run=paused_run())
-    assert [call.arguments for call in again.pending] == [{"name": "a"}, {"name": "b"}]
-    assert next(iter(again.run.results.values())).content == "2"
-    assert model.requests == []
-
-
-def test_an_unknown_call_cannot_be_decided_on() -> None:
-    with pytest.raises(RequestError, match="no call 'call_9' waits"):
-        paused_run().approve("call_9")
-
-
-def test_a_paused_run_takes_no_new_prompt() -> None:
-    agent, _ = agent_of(tools=[wipe, add])
-    with pytest.raises(RequestError, match="resume it without a prompt"):
-        agent.run_sync("And now?", run=paused_run())
-
-
-@pytest.mark.parametrize(("decision", "read"), [(True, "a is empty"), ("no!", "this call was denied: no!")])
-def test_a_hook_may_decide_on_the_spot(decision: bool | str, read: str) -> None:
-    async def approve(context: RunContext[Any], call: PendingCall) -> bool | str:
-        return decision
-
-    agent, _ = agent_of(calls(("wipe", {"name": "a"})), "Done.", tools=[wipe], hooks=Hooks(approve=approve))
-    assert contents(agent.run_sync("Go").run)[2] == ("tool", read)
-
-
-def test_approval_may_depend_on_the_arguments() -> None:
-    @tool(requires_approval=lambda context, arguments: arguments["amount"] > 10)
-    def pay(amount: int) -> str:
-        return "paid"
-
-    agent, _ = agent_of(calls(("pay", {"amount": 5}), ("pay", {"amount": 50})), tools=[pay])
-    result = agent.run_sync("Go")
-    assert [call.arguments for call in result.pending] == [{"amount": 50}]
-
-
-def test_hooks_change_arguments_and_results_and_may_refuse() -> None:
-    def before(context: RunContext[Any], call: PendingCall) -> Mapping[str, Any] | None:
-        if call.name == "shout":
-            raise ToolError("not so loud")
-        return {"a": 40, "b": 2}
-
-    async def after(context: RunContext[Any], call: PendingCall, result: ToolResult) -> ToolResult:
-        from dataclasses import replace
-
-        return replace(result, content=f"[{result.content}]")
-
-    agent, _ = agent_of(
-        calls(("add", {"a": 1, "b": 1}), ("shout", {"text": "x"})),
-        "Done.",
-        hooks=Hooks(before_tool=before, after_tool=after),
-    )
-    run = agent.run_sync("Go").run
-    assert [content for role, content in contents(run) if role == "tool"] == [
-        "[42]",
-        "[error: not so loud]",
-    ]
-
-
 def test_arguments_can_be_seen_while_they_grow() -> None:
     pieces = ['{"a', '": 1, "b"', ": 23}"]
     agent, _ = agent_of(calls(("add", pieces)), "24.")
@@ -493,15 +274,6 @@ def test_leaving_the_events_early_cancels_the_turn() -> None:
     assert hang.cancelled
     assert run.status == "failed"
     assert contents(run) == [("user", "Go")]
-
-
-def test_the_prefix_is_released_at_the_end_and_kept_over_a_pause() -> None:
-    agent, model = agent_of(calls(("wipe", {"name": "a"})), "Done.", tools=[wipe])
-    run = agent.run_sync("Go").run
-    assert model.released == []
-    run.approve()
-    agent.run_sync(run=run)
-    assert model.released == [run.id]
 
 
 def test_forks_go_on_from_the_same_history_each_on_its_own() -> None:
@@ -538,6 +310,42 @@ def test_thoughts_are_events_and_stay_in_the_conversation() -> None:
     assert result.output == "42."
 
 
-def test_a_paused_run_says_so_last() -> None:
-    agent, _ = agent_of(calls(("wipe", {"name": "a"})), tools=[wipe])
-    assert isinstance(asyncio.run(events_of(agent, "Go"))[-1], RunPaused)
+def test_calls_that_wait_are_not_begun_after_another_has_ended_the_run() -> None:
+    ran: list[str] = []
+
+    @tool(raises=(PermissionError,))
+    async def open_door() -> None:
+        raise PermissionError("locked")
+
+    async def walk(to: str) -> str:
+        ran.append(to)
+        return to
+
+    agent, _ = agent_of(
+        calls(("open_door", {}), ("walk", {"to": "a"}), ("walk", {"to": "b"})),
+        tools=[open_door, walk],
+        max_concurrency=1,
+    )
+    with pytest.raises(ToolFailed) as caught:
+        agent.run_sync("Go")
+    assert ran == []
+    assert len(caught.value.run.open_calls) == 3
+    assert caught.value.run.begun == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Agent("m", instruction="x"), "did you mean 'instructions'"),  # pyright: ignore
+        (lambda: Agent("m").run_stream("q", sesion=None), "did you mean 'session'"),  # pyright: ignore
+        (lambda: Agent("m", max_concurrency=0), "1 or more"),
+    ],
+)
+def test_options_that_there_are_not_are_refused(make: Any, words: str) -> None:
+    with pytest.raises((DefinitionError, RequestError), match=words):
+        make()
+
+
+def test_tools_may_come_from_a_generator() -> None:
+    agent, _ = agent_of("x", tools=(one for one in [add, shout]))
+    assert [one.name for one in agent.tools] == ["add", "shout"]

@@ -205,7 +205,7 @@ def test_a_tool_that_ended_the_run_ends_the_replay_there(path: Path) -> None:
 def test_a_pause_and_what_comes_after_it_are_two_files(path: Path, tmp_path: Path) -> None:
     asked = agent(calls(("weather", {"city": "Oslo"})), "Rain.", tools=[approved_weather])
     paused = asked.run_sync("?", record=path)
-    paused.run.approve()
+    paused.run.approve_all()
     asked.run_sync(run=paused.run, record=tmp_path / "rest.jsonl")
     for file, status in ((path, "paused"), (tmp_path / "rest.jsonl", "done")):
         replayed = replay(file)

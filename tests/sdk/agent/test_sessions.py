@@ -148,7 +148,7 @@ async def test_a_paused_run_waits_in_its_session(store: SessionStore) -> None:
         await asked.run("Hello?", session=session)
     run = session.pending_run()
     assert run is not None
-    run.approve()
+    run.approve_all()
     assert (await asked.run(run=run, session=session)).output == "Rain."
 
 
@@ -188,7 +188,7 @@ async def test_a_run_that_is_pending_is_pending_in_a_fork_too(store: SessionStor
     for one in (session, fork):
         run = one.pending_run()
         assert run is not None
-        run.approve()
+        run.approve_all()
         outputs.append((await asked.run(run=run, session=one)).output)
     assert outputs == ["One.", "Two."]
     assert fork.runs()[0].parent == session.runs()[0].id
@@ -319,7 +319,7 @@ def test_a_run_paused_in_one_process_ends_in_another_as_if_it_had_never_paused(t
     path = tmp_path / "agents.db"
     ask = "assert agent(calls(('weather', {'city': 'Oslo'}))).run_sync('Weather?', session=session).paused\n"
     resume = (
-        "run = session.pending_run(); run.approve()\n"
+        "run = session.pending_run(); run.approve_all()\n"
         "assert agent('Rain.').run_sync(run=run, session=session).output == 'Rain.'\n"
     )
     for code in (ask, resume):
