@@ -74,6 +74,8 @@ class _Answer:
     text: list[str] = field(default_factory=list[str])
     calls: list[CallOpened] = field(default_factory=list[CallOpened])
     arguments: list[list[str]] = field(default_factory=list[list[str]])
+    partial: Any = None
+    """What there was of a structured answer when it was last told."""
     done: TurnDone | None = None
 
     def message(self) -> Message:
@@ -212,8 +214,7 @@ class Loop:
                 return [ThinkingDelta(id, text)]
             case Text(text):
                 answer.text.append(text)
-                grown = self._plan.output.is_json and [PartialOutput(id, partial_json("".join(answer.text)))]
-                return [TextDelta(id, text), *(grown or ())]
+                return [TextDelta(id, text), *self._grown(answer)]
             case CallOpened():
                 closed = self._closed(answer)
                 answer.calls.append(piece)
@@ -230,6 +231,14 @@ class Loop:
                 return self._closed(answer) if piece.reason in ("stop", "tool_calls") else []
             case _:
                 return []
+
+    def _grown(self, answer: _Answer) -> Sequence[RunEvent]:
+        """The structured answer so far, where it has become more."""
+        value = partial_json("".join(answer.text)) if self._plan.output.is_json else None
+        if value is None or value == answer.partial:
+            return []
+        answer.partial = value
+        return [PartialOutput(self._run.id, value)]
 
     def _closed(self, answer: _Answer) -> Sequence[RunEvent]:
         """The end of the last call: another one begins, or the turn is over."""
