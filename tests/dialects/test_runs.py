@@ -3,12 +3,15 @@ kept for the run."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx
 import pytest
 
+from agentkit_server.residency import residency
 from agentkit_server.runner.scripted import Scripted, ScriptedLauncher
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +81,75 @@ async def test_the_prefix_of_a_run_is_pinned_until_the_run_is_released(
     assert runner.pins == {"r1"}
     assert (await http.delete("/api/runs/r1")).json() == {"status": "success"}
     assert runner.pins == set()
+
+
+async def test_a_run_may_be_called_anything(http: httpx.AsyncClient, launcher: ScriptedLauncher) -> None:
+    await http.post("/api/chat", json={**CHAT, "run_id": "team/7 é?"})
+    [runner] = launcher.runners
+    assert (await http.delete(f"/api/runs/{quote('team/7 é?', safe='')}")).status_code == 200
+    assert runner.pins == set()
+
+
+async def test_a_run_that_is_released_while_it_answers_leaves_nothing_pinned(
+    http: httpx.AsyncClient, stuck: Scripted
+) -> None:
+    stuck.hold = gate = anyio.Event()
+    asked = anyio.Event()
+
+    def script(_: str) -> str:
+        asked.set()
+        return "Hello, world!"
+
+    stuck.script = script
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as together:
+            together.start_soon(partial(http.post, "/api/chat", json={**CHAT, "run_id": "r1"}))
+            await asked.wait()
+            await http.delete("/api/runs/r1")
+            gate.set()
+    assert stuck.pins == set()
+
+
+async def test_a_runner_that_is_stuck_does_not_hold_up_a_release(
+    http: httpx.AsyncClient, launcher: ScriptedLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("tiny", "thinker"):
+        await http.post("/api/chat", json={**CHAT, "model": model, "run_id": "r1"})
+    first, second = launcher.runners
+    monkeypatch.setattr(first, "unpin", lambda _: anyio.sleep_forever())
+    monkeypatch.setattr(residency, "RELEASE_S", 0.1)
+    with anyio.fail_after(10):
+        assert (await http.delete("/api/runs/r1")).status_code == 200
+    assert second.pins == set()
+
+
+LOAD_ONLY: list[tuple[str, dict[str, Any]]] = [
+    ("/api/chat", {"messages": []}),
+    ("/api/generate", {"prompt": ""}),
+]
+
+
+@pytest.mark.parametrize(("path", "empty"), LOAD_ONLY)
+@pytest.mark.parametrize("keep_alive", [None, 0])
+async def test_a_request_that_only_loads_leaves_nothing_to_pin(
+    http: httpx.AsyncClient, path: str, empty: dict[str, Any], keep_alive: int | None
+) -> None:
+    body = {"model": "tiny", **empty, "run_id": "r1", "keep_alive": keep_alive}
+    answer = await http.post(path, json=body)
+    assert answer.status_code == 400
+    assert "run_id goes with a prompt" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("path", "empty"), LOAD_ONLY)
+async def test_a_load_that_is_not_done_at_its_deadline_is_an_error_and_goes_on(
+    http: httpx.AsyncClient, launcher: ScriptedLauncher, path: str, empty: dict[str, Any]
+) -> None:
+    launcher.gate = gate = anyio.Event()
+    with anyio.fail_after(10):
+        answer = await http.post(path, json={"model": "tiny", **empty, "max_seconds": 0.05})
+    assert answer.status_code == 408
+    assert "within 0.05 seconds" in answer.json()["error"]
+    gate.set()
+    loaded = await http.post(path, json={"model": "tiny", **empty, "max_seconds": 60})
+    assert loaded.json()["done_reason"] == "load"
+    assert len(launcher.launches) == 1

@@ -6,7 +6,10 @@ import random
 import time
 from collections.abc import Callable
 
-from agentkit_server.engine.types import Cancel, Delta, Finished, Sampling, Unpin
+import pytest
+
+from agentkit_server.engine import stepper
+from agentkit_server.engine.types import Cancel, Delta, Finished, Generate, Sampling, Unpin
 
 from .conftest import Answer, Engine
 
@@ -253,9 +256,72 @@ def test_a_pinned_prefix_outlives_those_that_came_after_it(make_engine: Callable
     assert engine.ask(Unpin(10_000, "run")).pins == 0
 
 
+def test_what_is_not_pinned_is_not_parked_in_place_of_what_is(make_engine: Callable[..., Engine]) -> None:
+    # Memory is for one chapter. The long prompt needs the cells of the first.
+    engine = make_engine(n_ctx=512, n_cells=512, n_seq_max=8, park_bytes=6 << 20)
+    chapters = [f"Chapter {i}. " + "and so the story went on " * 30 for i in range(5)]
+    engine.run(chapters[0], max_tokens=2, pin="run")
+    engine.run(engine.tokens("Something else. " * 300)[:450], max_tokens=2)
+    assert engine.stats().parked_bytes > 0
+    for chapter in chapters[1:]:
+        engine.run(chapter, max_tokens=2)
+    assert engine.stats().pins == 1
+    kept = engine.run(chapters[0], max_tokens=2).end.usage
+    assert kept.cached_tokens == kept.prompt_tokens - 1
+
+
+@pytest.mark.parametrize("n_seq_max", [1, 8])
+def test_whoever_continues_a_pinned_prefix_leaves_it_pinned(
+    make_engine: Callable[..., Engine], n_seq_max: int
+) -> None:
+    engine = make_engine(n_ctx=512, n_cells=1024, n_seq_max=n_seq_max)
+    first = engine.run(LONG[:800], max_tokens=4, ignore_eos=True, pin="run")
+    longer = [*engine.tokens(LONG[:800]), *first.tokens[:-1]]
+    other = engine.submit([*longer, *engine.tokens("Then")], ignore_eos=True)
+    while not any(isinstance(r, Delta) and r.id == other for r in engine.log):
+        engine.next_reply()
+    assert n_seq_max == 1 or engine.stats().pins == 1
+    engine.send(Cancel(other))
+    assert engine.collect(other).end.usage.cached_tokens >= len(longer)
+    assert engine.stats().pins == 1
+    assert engine.ask(Unpin(10_000, "run")).pins == 0
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_run_that_is_let_go_of_while_it_runs_leaves_nothing_pinned(
+    make_engine: Callable[..., Engine], waits: bool
+) -> None:
+    engine = make_engine(n_ctx=256, n_cells=256, n_seq_max=1)
+    talker = engine.submit(LONG[:400], ignore_eos=True, shift=True, pin="" if waits else "run")
+    while not any(isinstance(r, Delta) for r in engine.log):
+        engine.next_reply()
+    waiting = engine.submit("Another story", max_tokens=2, ignore_eos=True, pin="run" if waits else "")
+    assert engine.ask(Unpin(10_000, "run")).sequences_waiting == 1
+    engine.send(Cancel(talker))
+    engine.collect(talker)
+    assert engine.stats().pins == 0
+    engine.collect(waiting)
+    assert engine.stats().pins == 0
+
+
+def test_what_a_sequence_has_not_said_does_not_wait_for_its_place(
+    make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepper, "SAY_NS", 10**18)  # Only at the beginning and at the end.
+    engine = make_engine(n_ctx=256, n_cells=384, n_seq_max=8)
+    requests = [engine.submit(f"Story number {i}:", max_tokens=150, ignore_eos=True) for i in range(4)]
+    answers = [engine.collect(request) for request in requests]
+    assert engine.stats().preemptions > 0
+    assert max(len(answer.deltas) for answer in answers) > 2
+
+
 def test_a_sequence_ends_at_its_deadline_and_keeps_what_it_has(engine: Engine) -> None:
-    deadline = time.monotonic_ns() + 300_000_000
-    answer = engine.run("Once upon a time", max_tokens=900, ignore_eos=True, deadline_ns=deadline)
+    request = Generate(id=10_000, prompt=engine.tokens("Once upon a time"), ignore_eos=True, shift=True)
+    engine.send(request)
+    while not any(isinstance(r, Delta) for r in engine.log):
+        engine.next_reply()
+    request.deadline_ns = time.monotonic_ns()
+    answer = engine.collect(request.id)
     assert answer.end.reason == "deadline"
-    assert 0 < answer.end.usage.completion_tokens == len(answer.tokens) < 900
+    assert 0 < answer.end.usage.completion_tokens == len(answer.tokens)
     assert engine.run("Once upon", max_tokens=2, deadline_ns=1).end.usage.completion_tokens == 0

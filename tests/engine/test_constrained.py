@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from agentkit_server.engine import grammars, intake
 from agentkit_server.engine.grammars import Done, Grammars
 from agentkit_server.engine.llama import Context
-from agentkit_server.engine.types import Cancel, Delta, Sampling, TokenLogprob
+from agentkit_server.engine.types import Cancel, Delta, Sampling, TokenLogprob, Unpin
 
+from . import conftest
 from .conftest import TIMEOUT, Answer, Engine
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -335,6 +337,24 @@ def test_a_grammar_that_takes_too_long_to_compile_is_refused(
     assert "compiling it takes more than" in failed.message
     release(held)
     assert held.run("Once upon a time", max_tokens=3).end.reason == "length"
+
+
+def test_a_deadline_passes_while_a_grammar_is_built(held: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LONGEST_WAIT_NS", 10**15)
+    monkeypatch.setattr(conftest, "TIMEOUT", 20.0)
+    request = held.submit(PERSON, grammar=JSON, n=2, deadline_ns=time.monotonic_ns() + 20_000_000)
+    ends = [held.collect(request, i).end for i in range(2)]
+    assert [(end.reason, end.usage.completion_tokens) for end in ends] == [("deadline", 0)] * 2
+    assert held.stats().sequences_waiting == 0
+    release(held)
+
+
+def test_a_run_that_is_let_go_of_while_its_grammar_is_built_leaves_nothing_pinned(held: Engine) -> None:
+    request = held.submit(PERSON, grammar=JSON, max_tokens=3, pin="run")
+    held.ask(Unpin(10_000, "run"))
+    release(held)
+    held.collect(request)
+    assert held.stats().pins == 0
 
 
 def placed(answer: Answer) -> list[tuple[int, int]]:

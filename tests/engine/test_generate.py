@@ -254,3 +254,16 @@ def test_quick_steps_are_told_together_and_the_first_at_once(
     each = engine.run("Once upon a time", max_tokens=12, ignore_eos=True, each_step=True)
     assert [len(delta.tokens) for delta in each.deltas] == [1] * 12
     assert each.text == together.text
+    # What was told together can be told apart.
+    rest = together.deltas[1]
+    begins = [0, *rest.ends[:-1]]
+    assert [rest.text[a:b] for a, b in zip(begins, rest.ends, strict=True)] == [
+        delta.text for delta in each.deltas[1:]
+    ]
+
+
+def test_each_token_of_an_answer_has_its_logprob_and_its_end_has_none(engine: Engine) -> None:
+    answer = engine.run("<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n", logprobs=0)
+    assert answer.end.reason == "stop"
+    told = [entry.id for delta in answer.deltas for entry in delta.logprobs or []]
+    assert told == answer.tokens

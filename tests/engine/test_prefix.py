@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+from time import monotonic
+
 import numpy as np
 
-from agentkit_server.engine.prefix import LONGEST_PIN_S, MOST_ENTRIES, Cached, PrefixCache, common_prefix
+from agentkit_server.engine.prefix import (
+    LONGEST_PIN_S,
+    MOST_ENTRIES,
+    MOST_PINS,
+    Cached,
+    PrefixCache,
+    common_prefix,
+)
 
 
 def row(*tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -82,13 +91,13 @@ def test_there_are_never_more_entries_than_can_be_searched() -> None:
 def test_what_is_pinned_leaves_after_everything_else() -> None:
     cache = PrefixCache(whole_only=False)
     pinned, other = cached(1, 1, 2, 3), cached(2, 4, 5, 6)
-    pinned.pin = "run"
+    pinned.pins = {"run": monotonic()}
     cache.add(pinned)
     cache.add(other)
     assert cache.oldest() is other
-    pinned.pinned_at -= LONGEST_PIN_S
+    pinned.pins["run"] -= LONGEST_PIN_S
     assert cache.oldest() is pinned
-    pinned.pinned_at += LONGEST_PIN_S
+    pinned.pins["run"] += LONGEST_PIN_S
     cache.unpin("run")
     assert cache.oldest() is pinned
 
@@ -96,9 +105,44 @@ def test_what_is_pinned_leaves_after_everything_else() -> None:
 def test_a_run_pins_only_the_last_prefix_it_left() -> None:
     cache = PrefixCache(whole_only=False)
     first, second, longer = cached(1, 1, 2), cached(2, 3, 4), cached(3, 3, 4, 5)
-    for entry in (first, second):
-        entry.pin = "run"
+    for since, entry in enumerate((first, second)):
+        entry.pins = {"run": since}
         cache.add(entry)
-    assert (first.pin, second.pin, cache.pins) == ("", "run", 1)
+    assert (first.pins, second.pins, cache.pins) == ({}, {"run": 1}, 1)
     cache.add(longer)
-    assert (longer.pin, cache.pins) == ("run", 1)
+    assert (longer.pins, cache.pins) == ({"run": 1}, 1)
+    late = cached(4, 7, 8)
+    late.pins = {"run": 0.5}
+    cache.add(late)
+    assert (late.pins, longer.pins) == ({}, {"run": 1})
+
+
+def test_a_prefix_that_covers_what_another_run_pinned_is_kept_for_both() -> None:
+    cache = PrefixCache(whole_only=False)
+    mine, longer = cached(1, 1, 2), cached(2, 1, 2, 3)
+    mine.pins, longer.pins = {"mine": monotonic()}, {"yours": monotonic()}
+    cache.add(mine)
+    assert cache.add(longer) == [mine]
+    cache.unpin("yours")
+    assert longer.held
+    cache.unpin("mine")
+    assert not longer.held
+
+
+def test_a_recurrent_state_that_is_pinned_stays_pinned_beside_a_longer_one() -> None:
+    cache = PrefixCache(whole_only=True)
+    mine, longer = cached(1, 1, 2), cached(2, 1, 2, 3)
+    mine.pins = {"mine": monotonic()}
+    cache.add(mine)
+    assert cache.add(longer) == []
+    assert mine.held and not longer.held
+
+
+def test_beyond_so_many_pins_the_oldest_is_let_go_of() -> None:
+    cache = PrefixCache(whole_only=False)
+    entries = [cached(i, i + 1, 5) for i in range(MOST_PINS + 2)]
+    for at, entry in enumerate(entries):
+        entry.pins = {f"run {at}": monotonic() - 100 + at}
+        cache.add(entry)
+    assert cache.pins == MOST_PINS
+    assert [entry.held for entry in entries[:3]] == [False, False, True]

@@ -294,6 +294,62 @@ async def test_stop_strings_end_the_text_and_mean_nothing_in_thoughts(
     assert finish(events).stop_string == "END" and finish(events).reason == "stop"
 
 
+def one_logprob_each(events: list[Event]) -> str:
+    told = [one for event in events if isinstance(event, TextDelta) for one in event.logprobs]
+    return "".join(one.token for one in told)
+
+
+def in_pieces(words: str, size: int) -> list[str]:
+    return [words[at : at + size] for at in range(0, len(words), size)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+async def test_tokens_that_come_together_are_counted_each_where_it_belongs(
+    backend: Backend, launcher: ScriptedLauncher, size: int
+) -> None:
+    launcher.script = in_pieces("<think>\nHm.\n</think>\n\nHello, you!", size)
+    events = await run(backend, ask(logprobs=0))
+    assert text(events) == one_logprob_each(events) == "Hello, you!"
+    assert finish(events).thinking_tokens == len(">\nHm.\n</think>")
+    # In one piece what can be told in one.
+    told = [event for event in events if isinstance(event, TextDelta | ThinkingDelta)]
+    assert len(told) <= len(launcher.script) + 1
+
+
+async def test_thoughts_that_are_empty_leave_no_logprobs(
+    backend: Backend, launcher: ScriptedLauncher
+) -> None:
+    launcher.script = "<think>\n\n</think>\n\nHello!"
+    assert one_logprob_each(await run(backend, ask(logprobs=0))) == "Hello!"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+async def test_nothing_behind_a_stop_string_is_told_or_counted(
+    backend: Backend, launcher: ScriptedLauncher, size: int
+) -> None:
+    launcher.script = in_pieces("<think>\nHm.\n</think>\n\nHello END there and more", size)
+    events = await run(backend, ask(options={"stop": ["END"]}, logprobs=0, verb="generate"))
+    assert text(events) == one_logprob_each(events) == "Hello "
+    tokens = [token for event in events if isinstance(event, TextDelta) for token in event.tokens]
+    assert bytes(tokens) == b"<think>\nHm.\n</think>\n\nHello END"
+    assert finish(events).usage.completion_tokens == len(tokens)
+
+
+@pytest.mark.parametrize("size", [3, 16, 1000])
+async def test_a_budget_is_kept_where_tokens_come_together(
+    backend: Backend, launcher: ScriptedLauncher, size: int
+) -> None:
+    thoughts = in_pieces("<think>\n" + "Hm. " * 100 + "</think>\n\nnever", size)
+    script = itertools.chain([thoughts], itertools.repeat(["Hello!"]))
+    launcher.script = lambda _: next(script)
+    events = await run(backend, ask(thinking_budget=40))
+    assert text(events) == "Hello!"
+    first, second = launcher.requests
+    kept = launcher.model.decode(second.prompt[len(first.prompt) :])
+    assert kept.startswith("<think>\n" + "Hm. " * 9)
+    assert kept.count("Hm.") == 9
+
+
 async def test_stop_strings_do_not_cut_a_bound_answer(backend: Backend, launcher: ScriptedLauncher) -> None:
     launcher.script = '{"n": 3}'
     assert json.loads(text(await run(backend, ask(response_format=NUMBER, options={"stop": ["3"]})))) == {

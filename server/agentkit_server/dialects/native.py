@@ -42,7 +42,7 @@ async def status() -> Response:
     return native_json({"cloud": {"disabled": True, "source": "config"}})
 
 
-@router.delete("/api/runs/{run_id}")
+@router.delete("/api/runs/{run_id:path}")
 async def release_run(request: Request, run_id: str) -> Response:
     """A run is over: the prefix that its requests pinned by `run_id` may go like any other. An extension;
     answers the same whether there was one or not."""

@@ -25,6 +25,7 @@ from agentkit_server.dialects.native_lines import (
     native_logprobs,
     now,
 )
+from agentkit_server.dialects.native_types import RunBody
 from agentkit_server.engine.types import TokenLogprob
 from agentkit_server.errors import BadRequest
 from agentkit_server.residency.keep_alive import parse_keep_alive
@@ -66,18 +67,23 @@ async def answer(request: Request, turn: Turn, shape: Shape, *, stream: bool) ->
     return Stream(request, lines, NDJSON, error_line, constraint_header(started))
 
 
-async def load_only(
-    request: Request, shape: Shape, options: LoadOptions, keep_alive: str | float | None
-) -> Response:
+async def load_only(request: Request, shape: Shape, options: LoadOptions, body: RunBody) -> Response:
     """An empty prompt loads the model or, with `keep_alive` 0, unloads it."""
+    if body.run_id:
+        raise BadRequest(
+            "run_id goes with a prompt: a request without one only loads or unloads the model, and leaves no "
+            "prefix to keep",
+            param="run_id",
+        )
     began = time.perf_counter_ns()
     backend = backend_of(request)
     loaded_ns = 0
-    if keep_alive is not None and parse_keep_alive(keep_alive) == 0:
-        await unload(backend, shape.model)
+    if body.keep_alive is not None and parse_keep_alive(body.keep_alive) == 0:
+        await unload(backend, shape.model, max_seconds=body.max_seconds)
         reason = "unload"
     else:
-        loaded_ns = await unless_gone(request, load(backend, shape.model, options, keep_alive))
+        loading = load(backend, shape.model, options, body.keep_alive, max_seconds=body.max_seconds)
+        loaded_ns = await unless_gone(request, loading)
         reason = "load"
     numbers = Metrics(
         done_reason=reason, total_duration=time.perf_counter_ns() - began, load_duration=loaded_ns

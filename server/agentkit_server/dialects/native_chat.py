@@ -44,7 +44,7 @@ async def chat(request: Request) -> Response:
     shape = ChatShape(body.wanted)
     turn = chat_turn(body, options)
     if not body.messages:
-        return await load_only(request, shape, options.load, body.keep_alive)
+        return await load_only(request, shape, options.load, body)
     return await answer(request, turn, shape, stream=body.stream)
 
 

@@ -45,7 +45,7 @@ async def generate(request: Request) -> Response:
     shape = GenerateShape(body.wanted, context=not body.raw)
     turn = generate_turn(body, options)
     if not body.prompt and not body.suffix:
-        return await load_only(request, shape, options.load, body.keep_alive)
+        return await load_only(request, shape, options.load, body)
     return await answer(request, turn, shape, stream=body.stream)
 
 

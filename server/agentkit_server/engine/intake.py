@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from agentkit_server.engine.constraint import Constraint, GrammarRefused
 from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Context
 from agentkit_server.engine.sequence import Sequence, start_sequences
-from agentkit_server.engine.types import Failed, Finished, Generate, Timings, Usage
+from agentkit_server.engine.types import Failed, Finished, FinishReason, Generate, Timings, Usage
 
 LONGEST_WAIT_NS = 10_000_000_000
 """For a grammar. Building one cannot be interrupted: it goes on for nobody, or for the next who asks."""
@@ -65,32 +67,37 @@ class Intake:
     def cancel(self, request_id: int) -> list[Finished]:
         """Forget a request that waits for its grammar; what is to be answered."""
         request, arrived_ns = self._waiting.pop(request_id, (None, 0))
-        if request is None:
-            return []
-        usage = Usage(len(request.prompt), 0, 0)
-        timings = Timings(time.monotonic_ns() - arrived_ns, 0, 0)
-        return [
-            Finished(id=request_id, index=index, reason="cancelled", usage=usage, timings=timings)
-            for index in range(request.n)
-        ]
+        return [] if request is None else _ended(request, arrived_ns, "cancelled")
+
+    def unpin(self, pin: str) -> None:
+        """Let what is pinned as `pin` when it ends go like any other."""
+        for request, arrived_ns in list(self._waiting.values()):
+            if request.pin == pin:
+                self._waiting[request.id] = msgspec.structs.replace(request, pin=""), arrived_ns
 
     def patience(self) -> float | None:
         """Seconds until somebody has waited too long, None when nobody waits."""
         if not self._waiting:
             return None
-        first = min(arrived_ns for _, arrived_ns in self._waiting.values())
-        return max(0.0, (first + LONGEST_WAIT_NS - time.monotonic_ns()) / 1e9)
+        first = min(_until(request, arrived_ns) for request, arrived_ns in self._waiting.values())
+        return max(0.0, (first - time.monotonic_ns()) / 1e9)
 
-    def overdue(self) -> list[Failed]:
+    def overdue(self) -> list[Failed | Finished]:
         """Answers to those that have waited too long for their grammar."""
         if not self._waiting:
             return []
-        since = time.monotonic_ns() - LONGEST_WAIT_NS
-        late = [request for request, arrived_ns in self._waiting.values() if arrived_ns <= since]
-        for request in late:
-            del self._waiting[request.id]
+        now = time.monotonic_ns()
         took = f"compiling it takes more than {LONGEST_WAIT_NS // 1_000_000_000} seconds"
-        return [_invalid(request, took) for request in late]
+        answers: list[Failed | Finished] = []
+        for request, arrived_ns in list(self._waiting.values()):
+            if now < _until(request, arrived_ns):
+                continue
+            del self._waiting[request.id]
+            if 0 < request.deadline_ns <= now:
+                answers += _ended(request, arrived_ns, "deadline")
+            else:
+                answers.append(_invalid(request, took))
+        return answers
 
     def _refusal(self, request: Generate) -> tuple[str, str] | None:
         size, limit = self._context.vocabulary.size, self._context.spec.n_ctx
@@ -108,6 +115,20 @@ class Intake:
             bad = next(t for t in ids if not 0 <= t < size)
             return "invalid_request", f"token id {bad} is outside the vocabulary of {size} tokens"
         return None
+
+
+def _until(request: Generate, arrived_ns: int) -> int:
+    latest = arrived_ns + LONGEST_WAIT_NS
+    return min(latest, request.deadline_ns) if request.deadline_ns else latest
+
+
+def _ended(request: Generate, arrived_ns: int, reason: FinishReason) -> list[Finished]:
+    usage = Usage(len(request.prompt), 0, 0)
+    timings = Timings(time.monotonic_ns() - arrived_ns, 0, 0)
+    return [
+        Finished(id=request.id, index=index, reason=reason, usage=usage, timings=timings)
+        for index in range(request.n)
+    ]
 
 
 def _invalid(request: Generate, why: str) -> Failed:

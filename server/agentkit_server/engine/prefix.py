@@ -9,7 +9,7 @@ made 142 alone; copying them out and back takes milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
@@ -22,6 +22,8 @@ LONGEST_PIN_S = 1800.0
 """A run that was not heard of for so long has died without a word."""
 MOST_ENTRIES = 256
 """The search is linear and takes about 1 ms at this many."""
+MOST_PINS = MOST_ENTRIES // 4
+"""So that runs leave room for everybody else. Beyond that the oldest is let go of."""
 # Bringing a parked entry back copies all of it: worth it from these on, for computing a token costs as
 # much as copying a hundred.
 LEAST_PARKED = 16
@@ -48,14 +50,17 @@ class Cached:
     state: Bytes | None = None
     used: int = 0
     """Tick of the last use; the smallest goes first."""
-    pin: str = ""
-    """Who wants it kept; "" = nobody."""
-    pinned_at: float = 0.0
-    """Seconds of the monotonic clock."""
+    pins: dict[str, float] = field(default_factory=dict[str, float])
+    """Who wants it kept, and since when in seconds of the monotonic clock."""
 
     @property
     def parked(self) -> bool:
         return self.state is not None
+
+    @property
+    def held(self) -> bool:
+        """Does somebody want it kept who was heard of lately?"""
+        return bool(self.pins) and monotonic() - max(self.pins.values()) < LONGEST_PIN_S
 
     def usable(self, n: int, *, whole_only: bool) -> bool:
         """Is it worth, and possible, to begin with the first `n` tokens of this entry?"""
@@ -86,25 +91,35 @@ class PrefixCache:
     def add(self, entry: Cached) -> list[Cached]:
         """Keep `entry`; returns entries that must go: those that it makes superfluous (their tokens
         begin it), and the oldest when there are too many."""
-        for other in self._entries:
-            if entry.pin and other.pin == entry.pin:
-                other.pin = ""
+        self._pin_once(entry)
         stale = [e for e in self._entries if common_prefix(e.tokens, entry.tokens) == len(e.tokens)]
-        # What somebody else pinned and this covers is kept by this.
-        entry.pin = entry.pin or next((e.pin for e in stale if e.pin), "")
-        entry.pinned_at = monotonic()
         if self._whole_only:
             # The state of a shorter sequence cannot be cut out of a longer one.
             stale = [e for e in stale if len(e.tokens) == len(entry.tokens)]
         for old in stale:
+            # What others pinned and this covers is kept by this.
+            entry.pins.update(old.pins)
             self._entries.remove(old)
         self._entries.append(entry)
+        self._bound_pins()
         self.touch(entry)
         if len(self._entries) > MOST_ENTRIES:
             oldest = min(self._entries, key=_order)
             self._entries.remove(oldest)
             stale.append(oldest)
         return stale
+
+    def _pin_once(self, entry: Cached) -> None:
+        """A name pins only the prefix that it was given for last."""
+        for other in self._entries:
+            for pin in entry.pins.keys() & other.pins.keys():
+                older = other if other.pins[pin] <= entry.pins[pin] else entry
+                del older.pins[pin]
+
+    def _bound_pins(self) -> None:
+        pins = [(since, pin, entry) for entry in self._entries for pin, since in entry.pins.items()]
+        for _, pin, entry in sorted(pins, key=lambda each: each[0])[: max(0, len(pins) - MOST_PINS)]:
+            del entry.pins[pin]
 
     def touch(self, entry: Cached) -> None:
         self._tick += 1
@@ -133,15 +148,18 @@ class PrefixCache:
     @property
     def pins(self) -> int:
         """How many entries are pinned."""
-        return sum(bool(entry.pin) for entry in self._entries)
+        return sum(bool(entry.pins) for entry in self._entries)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the parked entries that are held."""
+        return sum(e.state.nbytes for e in self._entries if e.state is not None and e.held)
 
     def unpin(self, pin: str) -> None:
         """Let what is pinned as `pin` go like any other."""
         for entry in self._entries:
-            if entry.pin == pin:
-                entry.pin = ""
+            entry.pins.pop(pin, None)
 
 
 def _order(entry: Cached) -> tuple[bool, int]:
-    held = bool(entry.pin) and monotonic() - entry.pinned_at < LONGEST_PIN_S
-    return held, entry.used
+    return entry.held, entry.used

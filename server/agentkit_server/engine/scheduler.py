@@ -7,8 +7,9 @@ carries it out, and says whether it worked.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 import numpy as np
 
@@ -47,11 +48,13 @@ class Row:
 
 
 class Scheduler:
-    """Owns the waiting queue, the running list, the cells and the cache."""
+    """Owns the waiting queue, the running list, the cells and the cache. `on_preempt` gets every sequence
+    that has to wait again."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, on_preempt: Callable[[Sequence], None] = lambda _: None) -> None:
         spec = context.spec
         self._context = context
+        self._on_preempt = on_preempt
         self._whole_only = context.whole_only
         self._limit = min(spec.n_seq_max, spec.n_batch)
         self.cells = Cells(spec.n_cells)
@@ -135,8 +138,14 @@ class Scheduler:
         if isinstance(source, Cached) and source.state is not None:
             self._bring_back(sequence, source.state, source, length)
             return
-        # A recurrent state moves on with whoever takes it over, so there the entry is copied.
-        whole = isinstance(source, Cached) and length == len(source.tokens) and not self._whole_only
+        # A recurrent state moves on with whoever takes it over, so there the entry is copied. So is one that
+        # somebody else wants kept.
+        whole = (
+            isinstance(source, Cached)
+            and length == len(source.tokens)
+            and not self._whole_only
+            and not (source.held and source.pins.keys() - {sequence.pin})
+        )
         if isinstance(source, Cached) and (whole or not self._spare_id(source)):
             self._take_over(sequence, source, length)
             return
@@ -154,6 +163,7 @@ class Scheduler:
     def _take_over(self, sequence: Sequence, source: Cached, length: int) -> None:
         """Continue a cached sequence in place: nothing of it is lost, or there is no other id."""
         self.cache.remove(source)
+        sequence.carried |= source.pins
         sequence.seq_id = source.seq_id
         sequence.cells = IntRow(source.cells)
         if length < len(source.tokens):
@@ -226,7 +236,8 @@ class Scheduler:
         if not state.nbytes:
             return None
         self._cell_bytes = state.nbytes // len(entry.tokens)
-        if state.nbytes > limit:
+        # What is pinned does not leave for what is not.
+        if state.nbytes > limit - (0 if entry.held else self.cache.held_bytes):
             return None
         while self.cache.parked_bytes + state.nbytes > limit:
             oldest = self.cache.oldest(parked=True)
@@ -259,6 +270,12 @@ class Scheduler:
             self._evict(oldest)
         return True
 
+    def unpin(self, pin: str) -> None:
+        """Let what is pinned as `pin`, or would be at its end, go like any other."""
+        self.cache.unpin(pin)
+        for sequence in (*self.running, *self.waiting):
+            sequence.unpin(pin)
+
     def drop_cache(self) -> None:
         for entry in self.cache.entries:
             self._forget(entry)
@@ -279,6 +296,7 @@ class Scheduler:
         youngest.due = 1
         self.waiting.appendleft(youngest)
         self.preemptions += 1
+        self._on_preempt(youngest)
         return True
 
     def make_room(self) -> bool:
@@ -368,6 +386,7 @@ class Scheduler:
             self._release(sequence.seq_id, sequence.cells.cut(0))
             return
         tokens = sequence.tokens.view[: sequence.computed].copy()
-        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy(), pin=sequence.request.pin)
+        pins = sequence.carried | ({sequence.pin: monotonic()} if sequence.pin else {})
+        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy(), pins=pins)
         for stale in self.cache.add(entry):
             self._forget(stale)

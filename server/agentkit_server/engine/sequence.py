@@ -61,6 +61,7 @@ class Unsaid:
 
     text: str = ""
     tokens: list[int] = field(default_factory=list[int])
+    ends: list[int] = field(default_factory=list[int])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     marks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
@@ -71,6 +72,7 @@ class Unsaid:
             text=self.text,
             tokens=self.tokens,
             logprobs=None if request.logprobs is None else self.logprobs,
+            ends=self.ends if len(self.tokens) > 1 else [],
             marks=self.marks,
             cached_tokens=cached_tokens,
         )
@@ -113,6 +115,10 @@ class Sequence:
     said_ns: int = 0
     """When the last Delta went out."""
     unsaid: Unsaid = field(default_factory=Unsaid)
+    pin: str = ""
+    """Of the request, until it is let go of."""
+    carried: dict[str, float] = field(default_factory=dict[str, float])
+    """The pins of the prefix that this continues in place, as `Cached.pins`."""
 
     @property
     def computed(self) -> int:
@@ -125,6 +131,11 @@ class Sequence:
     @property
     def decoding(self) -> bool:
         return self.remaining <= self.due
+
+    def unpin(self, pin: str) -> None:
+        """Leave nothing pinned as `pin`."""
+        self.pin = "" if self.pin == pin else self.pin
+        self.carried.pop(pin, None)
 
     def usage(self) -> Usage:
         return Usage(len(self.request.prompt), self.cached_tokens, self.generated)
@@ -192,6 +203,7 @@ def _start(
         tokens=IntRow(request.prompt),
         text=TextStream(request.stop),
         arrived_ns=arrived_ns,
+        pin=request.pin,
         constraint=constraint and constraint.copy(ignore_ends=request.ignore_eos),
         tries_first=not looks_back and not truncates(sampling),
         banned=tuple(token for token, bias in sampling.logit_bias.items() if bias == float("-inf")),

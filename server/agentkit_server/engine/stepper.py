@@ -59,7 +59,7 @@ class Stepper:
         self._intake = Intake(context, grammars, self.submit)
         self._ahead = Ahead()
         self._inbox: SimpleQueue[tuple[StepCommand, int]] = SimpleQueue()
-        self._scheduler = Scheduler(context)
+        self._scheduler = Scheduler(context, self._say_rest)
         self._embedder = Embedder(context)
         self._threads = Threads(context.threads, self._use_threads)
         self._out: list[Reply] = []
@@ -125,7 +125,8 @@ class Stepper:
                 self._scheduler.drop_cache()
                 self._out.append(self._stats(command.id))
             case Unpin():
-                self._scheduler.cache.unpin(command.pin)
+                self._intake.unpin(command.pin)
+                self._scheduler.unpin(command.pin)
                 self._out.append(self._stats(command.id))
             case Shutdown():
                 self._open = False
@@ -259,11 +260,9 @@ class Stepper:
                 self._scheduler.trim(sequence, sequence.shift())
         together = sequence.remaining == len(tokens) <= MOST_TOGETHER
         sequence.due = len(tokens) if together else 1
-        unsaid = sequence.unsaid
         since = self._now_ns - sequence.said_ns
-        due = since >= SAY_NS or not sequence.said_ns or sequence.request.each_step
-        if due and (unsaid.text or unsaid.logprobs or unsaid.marks):
-            self._say(sequence)
+        if since >= SAY_NS or not sequence.said_ns or sequence.request.each_step:
+            self._say_rest(sequence)
 
     def _append(self, sequence: Sequence, token: int, *, complete: bool) -> FinishReason | None:
         """One more token; why the answer ends with it, if it does."""
@@ -273,15 +272,24 @@ class Stepper:
             unsaid.text += text.flush()
             unsaid.marks.append((len(unsaid.text), token))
         if token in self._context.vocabulary.eog and not request.ignore_eos:
+            # It is no token of the answer, and neither is its log-probability.
+            del unsaid.logprobs[len(unsaid.tokens) :]
             return "stop"
         sequence.tokens.extend([token])
         unsaid.tokens.append(token)
         if text.stopped_by is None:
             unsaid.text += text.push(self._context.vocabulary.piece(token, special=request.special))
+        unsaid.ends.append(len(unsaid.text))
         if text.stopped_by is not None or complete:
             return "stop"
         full = len(sequence.tokens) >= self._context.spec.n_ctx and not request.shift
         return "length" if full or 0 <= request.max_tokens <= sequence.generated else None
+
+    def _say_rest(self, sequence: Sequence) -> None:
+        """Now, what would otherwise wait for the sequence's next token."""
+        unsaid = sequence.unsaid
+        if unsaid.text or unsaid.logprobs or unsaid.marks:
+            self._say(sequence)
 
     def _say(self, sequence: Sequence) -> None:
         self._out.append(sequence.unsaid.delta(sequence.request, sequence.index, sequence.cached_tokens))

@@ -176,7 +176,8 @@ class Generate(msgspec.Struct, tag=True, kw_only=True):
     """A Delta for every step, where others get one for several: for whoever counts tokens and steps in."""
     pin: str = ""
     """Keep the prefix that this leaves under this name: it gives way only after all that are not pinned. The
-    next request of the same name takes the name over, `Unpin` lets go of it."""
+    next request of the same name takes the name over, `Unpin` lets go of it, and so does the 64th that is
+    newer."""
 
 
 class Cancel(msgspec.Struct, tag=True):
@@ -224,7 +225,8 @@ class DropCache(msgspec.Struct, tag=True):
 
 
 class Unpin(msgspec.Struct, tag=True):
-    """Let the prefix pinned as `pin` go like any other. Answered by Stats."""
+    """Let the prefix pinned as `pin` go like any other, also one that is being computed. Answered by
+    Stats."""
 
     id: int
     pin: str
@@ -283,6 +285,9 @@ class Delta(msgspec.Struct, tag=True, kw_only=True):
     text: str
     tokens: list[int]
     logprobs: list[TokenLogprob] | None = None
+    ends: list[int] = []
+    """How long `text` is with each of `tokens`, if there are several: who tells apart what they say reads
+    them one by one."""
     marks: list[tuple[int, int]] = []
     """(offset in `text`, token id) of each token of `Generate.marks` that was sampled. Text before a mark is
     complete: no character and no stop string reaches across one."""

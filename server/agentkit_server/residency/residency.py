@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+import anyio
+
 from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, RunnerDied, ServerBusy
 from agentkit_server.machine import Probe, probe
 from agentkit_server.models.model import Model
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 MAX_LOADED_AUTO = 3
 RETRY_AFTER_MOST = 60
+RELEASE_S = 2.0
+"""That a runner may take to let go of what a run pinned."""
 
 
 class Residence:
@@ -111,11 +115,13 @@ class Residence:
         return [self._row(tenant) for tenant in tenants]
 
     async def release(self, run_id: str) -> None:
-        """Let the prefixes that a run pinned, on whatever model, go like any other."""
-        for tenant in list(self._tenants.values()):
-            if tenant.state is State.READY and tenant.runner is not None:
-                with suppress(RunnerDied):
-                    await tenant.runner.unpin(run_id)
+        """Let the prefixes that a run pinned, on whatever model, go like any other. A runner that is stuck
+        holds nobody up: its pins end with their time."""
+        with anyio.move_on_after(RELEASE_S):
+            async with anyio.create_task_group() as together:
+                for tenant in self._tenants.values():
+                    if tenant.state in (State.READY, State.LEAVING) and tenant.runner is not None:
+                        together.start_soon(_unpin, tenant.runner, run_id)
 
     async def close(self) -> None:
         """End every load and every runner, and refuse whoever waits or comes. Idempotent."""
@@ -404,6 +410,11 @@ class Residence:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _unpin(runner: Runner, run_id: str) -> None:
+    with suppress(RunnerDied):
+        await runner.unpin(run_id)
 
 
 def _twin(error: AgentkitError) -> AgentkitError:

@@ -160,6 +160,10 @@ class Completion:
             delta.tokens.append(token)
             self.tokens.append(token)
             self._fresh += self._text(token)
+            delta.text += self._certain(final=False)
+            delta.ends.append(len(delta.text))
+            if self.stop_string is not None:
+                break
             if self._at_limit():
                 self.reason = "length"
                 break
@@ -168,6 +172,7 @@ class Completion:
                 self.reason = "stop"
                 self._check_end()
         delta.text += self._certain(final=self.reason is not None)
+        delta.ends = delta.ends if len(delta.tokens) > 1 else []
         delta.logprobs = self._logprobs(delta.tokens)
         return delta
 

@@ -68,7 +68,8 @@ class Scripted:
         self._cause = ""
         self._past: list[list[int]] = []
         self.pins: set[str] = set()
-        """What requests have pinned."""
+        """What requests have pinned, from their end on."""
+        self._pinning: dict[int, str] = {}
         self._running = 0
         self._emitted = 0
         self._computed = 0
@@ -108,11 +109,10 @@ class Scripted:
             raise PromptTooLong(len(request.prompt), self._spec.n_ctx)
         request = msgspec.structs.replace(request, id=len(self.requests) + 1)
         self.requests.append(request)
-        if request.pin:
-            self.pins.add(request.pin)
         constraint = self.model.constraint(request.grammar) if request.grammar else None
         open_ones = [self._completion(request, index, constraint) for index in range(request.n)]
         self._running += 1
+        self._pinning[request.id] = request.pin
         try:
             while open_ones:
                 await self._pause(request.deadline_ns)
@@ -124,6 +124,8 @@ class Scripted:
                         self._past.append(request.prompt + completion.tokens)
         finally:
             self._running -= 1
+            if pin := self._pinning.pop(request.id):
+                self.pins.add(pin)
             if open_ones and self.alive:
                 self.cancelled.append(request.id)
 
@@ -177,6 +179,7 @@ class Scripted:
 
     async def unpin(self, pin: str) -> Stats:
         self.pins.discard(pin)
+        self._pinning = {one: "" if name == pin else name for one, name in self._pinning.items()}
         return await self.stats()
 
     async def wait_closed(self) -> None:

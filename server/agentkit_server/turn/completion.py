@@ -21,7 +21,7 @@ from agentkit_server.errors import ConstraintFailed
 from agentkit_server.runner.protocol import Runner
 from agentkit_server.turn.constraint import Constraint
 from agentkit_server.turn.events import Event, TextDelta, ThinkingDelta, ToolCallEnd
-from agentkit_server.turn.reading import Reading
+from agentkit_server.turn.reading import Reading, singly
 from agentkit_server.turn.syntaxes.parser import Parser
 from agentkit_server.turn.syntaxes.shape import Shape
 
@@ -133,12 +133,19 @@ class _Leg:
                     for event in self._end(reply):
                         yield event
                     break
-                for event in self._take(reply):
-                    yield event
-                if self._over_budget or self._complaints or self.reading.stopped_by is not None:
+                for part in singly(reply):
+                    for event in self._take(part):
+                        yield event
+                    if self._enough:
+                        break
+                if self._enough:
                     break
         if self.finished is None and self.reading.stopped_by is not None:
             self.finished = self.reading.stopped(len(request.prompt))
+
+    @property
+    def _enough(self) -> bool:
+        return self._over_budget or bool(self._complaints) or self.reading.stopped_by is not None
 
     def _take(self, delta: Delta) -> list[Event]:
         thought = self.reading.thinking

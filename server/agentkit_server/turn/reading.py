@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from agentkit_server.engine.text import TextStream
 from agentkit_server.engine.types import Delta, Finished, Timings, TokenLogprob, Usage
@@ -67,11 +69,22 @@ class Reading:
         return self._stops.stopped_by
 
     def take(self, delta: Delta) -> list[Event]:
-        """The events of `delta`."""
+        """The events of `delta`; of what is behind a stop string none."""
         if not self._tokens:
             self._first_ns = time.monotonic_ns()
-        self._tokens += len(delta.tokens)
         self._cached_tokens = delta.cached_tokens
+        events: list[Event] = []
+        tokens: list[int] = []
+        for part in singly(delta):
+            events += self._take_one(part)
+            tokens += part.tokens
+            if self.stopped_by is not None:
+                break
+        self._tokens += len(tokens)
+        events = _joined(events)
+        return [*events, TextDelta(self.index, "", tuple(tokens))] if self._tells_tokens else events
+
+    def _take_one(self, delta: Delta) -> list[Event]:
         thought = self._parser.thinking
         # White space before an answer is not told.
         if not thought and (self._wrote or delta.text.strip()):
@@ -79,7 +92,8 @@ class Reading:
         events = self._events(self._parser.feed(self._with_stand_ins(delta)))
         if thought or self._parser.thinking:
             self.thinking_tokens += len(delta.tokens)
-        return [*events, TextDelta(self.index, "", tuple(delta.tokens))] if self._tells_tokens else events
+            self._logprobs.clear()
+        return events
 
     def end(self) -> list[Event]:
         """What was held back, once generation has ended."""
@@ -135,6 +149,44 @@ class Reading:
         self._wrote = True
         logprobs, self._logprobs = tuple(self._logprobs), []
         return TextDelta(self.index, text, (), logprobs)
+
+
+def singly(delta: Delta) -> Iterator[Delta]:
+    """`delta` as one Delta for each token, so that each is counted where it belongs."""
+    if not delta.ends:
+        yield delta
+        return
+    begin, marks = 0, list(delta.marks)
+    for at, (token, end) in enumerate(zip(delta.tokens, delta.ends, strict=True)):
+        # Text and marks of no token, of one that ended the answer for instance, go with the last.
+        last = at == len(delta.tokens) - 1
+        own = marks if last else [mark for mark in marks[:1] if mark[1] == token]
+        marks = marks[len(own) :]
+        yield msgspec.structs.replace(
+            delta,
+            text=delta.text[begin:] if last else delta.text[begin:end],
+            tokens=[token],
+            ends=[],
+            logprobs=None if delta.logprobs is None else delta.logprobs[at : at + 1],
+            marks=[(offset - begin, mark) for offset, mark in own],
+        )
+        begin = end
+
+
+def _joined(events: list[Event]) -> list[Event]:
+    """What follows each other told in one: a line to a client costs more than its text."""
+    joined: list[Event] = []
+    for event in events:
+        match (joined[-1] if joined else None, event):
+            case TextDelta(index, text, tokens, logprobs), TextDelta(_, more, also, others):
+                joined[-1] = TextDelta(index, text + more, tokens + also, logprobs + others)
+            case ThinkingDelta(index, text), ThinkingDelta(_, more):
+                joined[-1] = ThinkingDelta(index, text + more)
+            case ToolArgumentsDelta(index, call, text), ToolArgumentsDelta(_, same, more) if call == same:
+                joined[-1] = ToolArgumentsDelta(index, call, text + more)
+            case _:
+                joined.append(event)
+    return joined
 
 
 def new_call_id() -> str:

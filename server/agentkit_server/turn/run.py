@@ -49,10 +49,10 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     bounds = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
     load = merge_load(turn.load, own.load)
     async with AsyncExitStack() as held:
-        with _within(turn, began):
+        with _within(turn.max_seconds, began, "ready"):
             lease = await held.enter_async_context(backend.residency.lease(model, load, turn.keep_alive))
             started, answer = await _prepared(turn, wanted, bounds, lease, model)
-        answer = answer.until(_deadline(turn, began))
+        answer = answer.until(_deadline(turn.max_seconds, began))
         async with aclosing(answer.events()) as events:
             # A grammar that cannot be compiled is told here, while the status is still open.
             first = await anext(events) if answer.constrained else None
@@ -63,23 +63,23 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
                 yield event
 
 
-def _deadline(turn: Turn, began_ns: int) -> int:
+def _deadline(max_seconds: float | None, began_ns: int) -> int:
     """On the clock of `time.monotonic_ns`; 0 = none."""
-    return 0 if turn.max_seconds is None else began_ns + round(turn.max_seconds * 1e9)
+    return 0 if max_seconds is None else began_ns + round(max_seconds * 1e9)
 
 
 @contextmanager
-def _within(turn: Turn, began_ns: int) -> Generator[None]:
-    """What has to be done before the answer begins. Raises DeadlinePassed."""
-    if turn.max_seconds is None:
+def _within(max_seconds: float | None, began_ns: int, done: str) -> Generator[None]:
+    """What has to be done before the answer begins: the model is `done`. Raises DeadlinePassed."""
+    if max_seconds is None:
         yield
         return
     try:
-        with fail_after((_deadline(turn, began_ns) - time.monotonic_ns()) / 1e9):
+        with fail_after((_deadline(max_seconds, began_ns) - time.monotonic_ns()) / 1e9):
             yield
     except TimeoutError:
         raise DeadlinePassed(
-            f"the model was not ready within {turn.max_seconds:g} seconds; allow more, or load it beforehand",
+            f"the model was not {done} within {max_seconds:g} seconds; allow more, or load it beforehand",
             param="max_seconds",
         ) from None
 
@@ -110,21 +110,33 @@ async def _prepared(
 
 
 async def load(
-    backend: Backend, name: str, options: LoadOptions, keep_alive: str | float | None = None
+    backend: Backend,
+    name: str,
+    options: LoadOptions,
+    keep_alive: str | float | None = None,
+    *,
+    max_seconds: float | None = None,
 ) -> int:
-    """Make sure that the model is loaded, and start its keep-alive timer. Returns nanoseconds waited.
+    """Make sure that the model is loaded, and start its keep-alive timer. Returns nanoseconds waited. A load
+    that takes longer than `max_seconds` goes on for whoever asks next.
 
     Raises as `run_turn` does before Started.
     """
+    began = time.monotonic_ns()
     model = await resolve(backend, name)
     wanted = merge_load(options, read_options(model.parameters).load)
-    async with backend.residency.lease(model, wanted, keep_alive) as lease:
-        return lease.load_ns
+    with _within(max_seconds, began, "ready"):
+        async with backend.residency.lease(model, wanted, keep_alive) as lease:
+            return lease.load_ns
 
 
-async def unload(backend: Backend, name: str) -> bool:
-    """Unload the model once it is idle. False when it was not loaded. Raises ModelNotFound."""
-    return await backend.residency.unload(await resolve(backend, name))
+async def unload(backend: Backend, name: str, *, max_seconds: float | None = None) -> bool:
+    """Unload the model once it is idle. False when it was not loaded. Raises ModelNotFound, DeadlinePassed;
+    the unloading goes on then."""
+    began = time.monotonic_ns()
+    model = await resolve(backend, name)
+    with _within(max_seconds, began, "unloaded"):
+        return await backend.residency.unload(model)
 
 
 def _is_chat(prompt: Prompt) -> bool:
