@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentkit import Agent, Run, ToolError, tool
+from agentkit import Agent, AgentkitError, Run, ToolError, tool
 from agentkit.testing import ScriptedModel
 
 ACTIONS = ("work", "work", "work", "raise", "refuse", "hang", "slow_thread")
@@ -76,3 +76,19 @@ async def resumed(run: Run, world: World, made: int) -> None:
     assert result.output == "The end."
     check_calls(again, world, made)
     assert again.open_calls == []
+
+
+async def outcome(task: asyncio.Task[Any], run: Run, world: World, made: int) -> str:
+    """How `task`, the run, ends. Its calls are checked then, and it is gone on with unless it answered."""
+    try:
+        await task
+        ended = "answered"
+    except AgentkitError as error:
+        ended = type(error).__name__
+    except asyncio.CancelledError:
+        ended = "cancelled"
+    # Threads of synchronous tools end by themselves.
+    check_calls(run, world, made)
+    if ended != "answered" and run.messages:
+        await resumed(run, world, made)
+    return ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 from anyio import to_thread
@@ -43,11 +43,6 @@ class Answering:
     def prompt(self) -> list[int]:
         """Token ids."""
         return self.request.prompt
-
-    def until(self, deadline_ns: int) -> Answering:
-        """The same, ended at `deadline_ns` if that is not 0."""
-        request = msgspec.structs.replace(self.request, deadline_ns=deadline_ns)
-        return replace(self, request=request)
 
     @property
     def constrained(self) -> bool:

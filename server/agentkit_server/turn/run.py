@@ -49,10 +49,10 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     bounds = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
     load = merge_load(turn.load, own.load)
     async with AsyncExitStack() as held:
+        deadline_ns = _deadline(turn.max_seconds, began)
         with _within(turn.max_seconds, began, "ready"):
             lease = await held.enter_async_context(backend.residency.lease(model, load, turn.keep_alive))
-            started, answer = await _prepared(turn, wanted, bounds, lease, model)
-        answer = answer.until(_deadline(turn.max_seconds, began))
+            started, answer = await _prepared(turn, wanted, bounds, lease, model, deadline_ns)
         async with aclosing(answer.events()) as events:
             # A grammar that cannot be compiled is told here, while the status is still open.
             first = await anext(events) if answer.constrained else None
@@ -85,7 +85,7 @@ def _within(max_seconds: float | None, began_ns: int, done: str) -> Generator[No
 
 
 async def _prepared(
-    turn: Turn, wanted: Demands, bounds: Limits, lease: Lease, model: Model
+    turn: Turn, wanted: Demands, bounds: Limits, lease: Lease, model: Model, deadline_ns: int
 ) -> tuple[Started, Answering]:
     prompt = with_model_messages(turn.prompt, model) if isinstance(turn.prompt, Chat) else turn.prompt
     encoder = Encoder(model, lease.runner, tools=turn.tools, think=turn.think)
@@ -95,7 +95,7 @@ async def _prepared(
     constraint = await to_thread.run_sync(constrain, wanted, syntax, lease.runner.facts.control)
     space = Space(lease.context_length, bounds.num_predict, bounds.num_keep)
     fitted = await fit(encoder, prompt, space, truncate=turn.truncate)
-    request = _request(turn, bounds, fitted, lease.context_length)
+    request = _request(turn, bounds, fitted, lease.context_length, deadline_ns)
     answer = await answering(turn, request, fitted.thinking, constraint, lease)
     started = Started(
         prompt_tokens=len(answer.prompt),
@@ -144,7 +144,7 @@ def _is_chat(prompt: Prompt) -> bool:
     return isinstance(prompt, Chat) or (isinstance(prompt, Tokens) and isinstance(prompt.then, Chat))
 
 
-def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int) -> Generate:
+def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int, deadline_ns: int) -> Generate:
     prompt_tokens = len(fitted.tokens)
     return Generate(
         id=0,
@@ -157,4 +157,5 @@ def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int) ->
         shift=turn.shift,
         keep=prompt_tokens if bounds.num_keep < 0 else bounds.num_keep,
         pin=turn.run_id,
+        deadline_ns=deadline_ns,
     )

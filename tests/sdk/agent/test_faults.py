@@ -9,9 +9,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.faults import ACTIONS, World, check_calls, resumed, tools_of
+from support.faults import ACTIONS, World, outcome, tools_of
 
-from agentkit import Agent, AgentkitError, Limits, Run
+from agentkit import Agent, Limits, Run
 from agentkit.testing import Hang, ScriptedModel, broken, calls, cut, hanging
 
 RUNS = 1000
@@ -62,18 +62,7 @@ async def one_run(seed: int) -> str:
         for _ in range(chance.randint(0, 12)):
             await asyncio.sleep(0)
         task.cancel()
-    try:
-        await task
-        ended = "answered"
-    except AgentkitError as error:
-        ended = type(error).__name__
-    except asyncio.CancelledError:
-        ended = "cancelled"
-    # Threads of synchronous tools end by themselves.
-    check_calls(run, world, made)
-    if ended != "answered" and run.messages:
-        await resumed(run, world, made)
-    return ended
+    return await outcome(task, run, world, made)
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, CHUNK))

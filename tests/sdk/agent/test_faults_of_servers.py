@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-from support.faults import ACTIONS, World, check_calls, resumed, tools_of
+from support.faults import ACTIONS, World, outcome, tools_of
 from support.scripted_server import Replies, scripted_app
 
-from agentkit import Agent, AgentkitError, Limits, Run, Server
+from agentkit import Agent, Limits, Run, Server
 from agentkit_server.runner.scripted import ScriptedLauncher
 
 RUNS = int(os.environ.get("AGENTKIT_TEST_RUNS", "100"))
@@ -90,17 +90,7 @@ class Bench:
             for _ in range(chance.randint(1, 400)):
                 await asyncio.sleep(0)
             task.cancel()
-        try:
-            await task
-            ended = "answered"
-        except AgentkitError as error:
-            ended = type(error).__name__
-        except asyncio.CancelledError:
-            ended = "cancelled"
-        check_calls(run, world, made)
-        if ended != "answered" and run.messages:
-            await resumed(run, world, made)
-        return ended
+        return await outcome(task, run, world, made)
 
     async def _told(self, agent: Agent[str], run: Run, fault: str, at: int, chance: random.Random) -> None:
         turn = 0
