@@ -30,6 +30,41 @@ COMPILER_FLAGS = "-fno-tree-dse -fno-dse"
 # small models have, are all rest. Without it smollm2 decodes 2.3 times as fast behind 1,000 tokens.
 NO_FP16 = "-mno-avx512fp16"
 
+# What is changed in ggml before it is compiled, as (file, function, old text, new text). Attention for a few
+# tokens at a time reads the cells of each one's sequence out of those of all: it looks at every foreign cell
+# by itself, for each head and layer, and jumps to another sequence with each token. Eight streams of 300
+# tokens made 180 tokens/s, and 259 with both changes; the numbers that come out are the same.
+ATTENTION = ("ggml/src/ggml-cpu/ops.cpp", "ggml_compute_forward_flash_attn_ext_f16_one_chunk(\n")
+PATCHES = (
+    (
+        *ATTENTION,
+        """        const int iq2 = (ir - iq3*neq2*neq1)/neq1;
+        const int iq1 = (ir - iq3*neq2*neq1 - iq2*neq1);
+""",
+        """        // agentkit: all heads of a token one after the other, for they read the same cells
+        const int iq1 = (ir - iq3*neq2*neq1)/neq2;
+        const int iq2 = (ir - iq3*neq2*neq1 - iq1*neq2);
+""",
+    ),
+    (
+        *ATTENTION,
+        """            if (mv == -INFINITY) {
+                continue;
+""",
+        """            if (mv == -INFINITY) {
+                // agentkit: four masked cells (-inf in half precision) a step
+                uint64_t four;
+                for (; ic + 4 < ic_end; ic += 4) {
+                    memcpy(&four, mp + ic + 1, sizeof(four));
+                    if (four != 0xFC00FC00FC00FC00u) {
+                        break;
+                    }
+                }
+                continue;
+""",
+    ),
+)
+
 # The caller's variables that change what is built.
 BUILD_VARIABLES = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS", "CUDACXX", "CUDAFLAGS")
 
@@ -102,6 +137,7 @@ def build_key(requirement: str, env: dict[str, str]) -> str:
         f"{name}={env.get(name, '')}" for name in ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_ARGS")
     ]
     parts = [requirement, *flags, compiler_version(), platform.system(), platform.machine(), processor()]
+    parts += ["".join(patch) for patch in PATCHES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -124,6 +160,28 @@ def usable_venv() -> bool:
     return subprocess.run([PYTHON, "-c", ""], check=False, capture_output=True).returncode == 0
 
 
+def fetch_source(requirement: Path, folder: Path, env: dict[str, str]) -> Path:
+    """The source of `requirement`, which carries its hash, unpacked in `folder`."""
+    command = [PYTHON, "-m", "pip", "download", "-q", "--no-binary", "llama-cpp-python", "--no-deps"]
+    command += ["--no-build-isolation", "--require-hashes", "-r", requirement, "-d", folder]
+    subprocess.run(command, env=env, check=True, stdout=sys.stderr)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder)
+    (source,) = (path for path in folder.iterdir() if path.is_dir())
+    return source
+
+
+def patch(source: Path) -> None:
+    """Make the changes of PATCHES in the llama.cpp at `source`."""
+    for name, function, old, new in PATCHES:
+        path = source / name
+        before, start, after = path.read_text().partition(function)
+        body, end, rest = after.partition("\n}\n")
+        if body.count(old) != 1:
+            fail(f"{name} of this llama.cpp is not the one that scripts/_install.py knows how to change")
+        path.write_text(before + start + body.replace(old, new) + end + rest)
+
+
 def compile_llama(requirement: Path, target: Path, env: dict[str, str]) -> None:
     """Build the wheel of `requirement` into `target`, which appears only when it is complete."""
     if find_compiler() is None:
@@ -138,9 +196,11 @@ def compile_llama(requirement: Path, target: Path, env: dict[str, str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     log = target.parent / "build.log"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        source = fetch_source(requirement, Path(folder), env)
+        patch(source / "vendor" / "llama.cpp")
         # pip's own cache of built wheels does not know with which flags one was built: stay out of it.
-        command = [PYTHON, "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-binary", "llama-cpp-python"]
-        command += ["--no-deps", "--no-build-isolation", "--require-hashes", "-r", requirement, "-w", folder]
+        command = [PYTHON, "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-deps", "--no-build-isolation"]
+        command += [source, "-w", folder]
         if run_with_progress(command, log, env) != 0:
             print("\n".join(log.read_text(errors="replace").splitlines()[-30:]), file=sys.stderr)
             fail(f"llama.cpp could not be compiled; the whole log is {log}")

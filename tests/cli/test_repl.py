@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import sys
@@ -14,6 +15,7 @@ from scripted_native import Script
 Terminal = pexpect.spawn
 Start = Callable[..., Terminal]
 KILL_LINE = "\x15"
+ESCAPES = r"(?:\x1b\[[0-9;?]*[A-Za-z])*"
 
 
 @pytest.fixture
@@ -47,6 +49,12 @@ def ready(terminal: Terminal) -> Terminal:
 
 def enter(terminal: Terminal, text: str) -> None:
     terminal.send(text + "\r")
+
+
+def typed(terminal: Terminal, text: str) -> None:
+    """Wait until `text` is on the line that is being edited. How much of it is drawn at once depends on how
+    many keys were read at once, with escape sequences between the pieces."""
+    terminal.expect(ESCAPES.join(re.escape(character) for character in text))
 
 
 def leave(terminal: Terminal) -> None:
@@ -204,13 +212,13 @@ def test_ctrl_j_and_a_bracketed_paste_make_new_lines(start: Start, script: Scrip
 def test_tab_completes_commands_and_indents_elsewhere(start: Start, script: Script) -> None:
     terminal = ready(start("tiny"))
     terminal.send("/sho\t")
-    terminal.expect("/show")
+    typed(terminal, "/show")
     terminal.send(" inf\t")
-    terminal.expect("info")
+    typed(terminal, "info")
     enter(terminal, "")
     terminal.expect("context length")
     ready(terminal).send("a\tb")
-    terminal.expect("a    b")
+    typed(terminal, "a    b")
     enter(terminal, "")
     terminal.expect("blue")
     leave(terminal)
@@ -246,7 +254,7 @@ def test_ctrl_g_opens_the_editor(start: Start, script: Script, tmp_path: Path) -
     editor.chmod(0o755)
     terminal = ready(start("tiny", AGENTKIT_EDITOR=str(editor)))
     terminal.send("\x07")
-    terminal.expect("from the editor")
+    typed(terminal, "from the editor")
     enter(terminal, "")
     terminal.expect("blue")
     leave(terminal)
@@ -262,7 +270,7 @@ def test_what_was_typed_comes_back_in_the_next_conversation(start: Start, tmp_pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     terminal = ready(start("tiny"))
     terminal.send("\x1b[A\x1b[A")
-    terminal.expect("remember me")
+    typed(terminal, "remember me")
     terminal.send(KILL_LINE)
     enter(terminal, "/bye")
     terminal.expect(pexpect.EOF)

@@ -68,6 +68,40 @@ def test_another_version_is_another_build(installer: ModuleType) -> None:
     assert installer.build_key("llama-cpp-python==1", env) != installer.build_key("llama-cpp-python==2", env)
 
 
+def attention(installer: ModuleType, source: Path, body: str) -> Path:
+    """A file as the patches of ggml expect it, with `body` in the function that they change."""
+    path = source / installer.ATTENTION[0]
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{body}\nstatic void {installer.ATTENTION[1]}{body}\n}}\n{body}\n")
+    return path
+
+
+def test_ggml_is_changed_in_the_one_function_that_is_slow(installer: ModuleType, tmp_path: Path) -> None:
+    body = "".join(old for _, _, old, _ in installer.PATCHES)
+    path = attention(installer, tmp_path, body)
+    installer.patch(tmp_path)
+    changed = "".join(new for _, _, _, new in installer.PATCHES)
+    assert path.read_text() == f"{body}\nstatic void {installer.ATTENTION[1]}{changed}\n}}\n{body}\n"
+
+
+def test_a_ggml_that_cannot_be_changed_as_wanted_is_not_built(
+    installer: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attention(installer, tmp_path, "something newer")
+    with pytest.raises(SystemExit):
+        installer.patch(tmp_path)
+    assert "ops.cpp of this llama.cpp is not the one" in capsys.readouterr().err
+
+
+def test_another_change_of_ggml_is_another_build(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = installer.build_environment()
+    before = installer.build_key("llama-cpp-python==1", env)
+    monkeypatch.setattr(installer, "PATCHES", installer.PATCHES[:1])
+    assert installer.build_key("llama-cpp-python==1", env) != before
+
+
 def test_builds_are_kept_in_the_users_cache_folder(
     installer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -100,6 +134,8 @@ def test_a_failed_build_shows_its_last_words_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(installer, "PYTHON", "false")
     monkeypatch.setattr(installer, "find_compiler", lambda: "c++")
+    monkeypatch.setattr(installer, "fetch_source", lambda *_: tmp_path)
+    monkeypatch.setattr(installer, "PATCHES", ())
     target = tmp_path / "cache" / "key"
     with pytest.raises(SystemExit):
         installer.compile_llama(tmp_path / "pins.txt", target, installer.build_environment())
