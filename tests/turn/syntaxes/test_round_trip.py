@@ -30,6 +30,7 @@ from support.syntaxes import (
 from agentkit_server.errors import BadRequest, SchemaRefused
 from agentkit_server.turn.schema.prepare import prepare
 from agentkit_server.turn.syntaxes.arguments import CallableTool
+from agentkit_server.turn.syntaxes.families import tagged_calls
 from agentkit_server.turn.syntaxes.names import check_name
 from agentkit_server.turn.syntaxes.shape import Shape
 from agentkit_server.turn.syntaxes.syntax import Syntax
@@ -146,6 +147,35 @@ def test_a_cut_at_any_place_changes_nothing(syntax: Syntax) -> None:
     for place in range(len(met) + 1):
         found = read(syntax, Shape(tools=TOOLS, calls="required"), vocabulary, (met[:place], met[place:]))
         assert (found.thinking, found.content, found.values) == ("Hm <b", "", calls)
+
+
+STRING_OR_LIST = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "minLength": 3}}]
+}
+
+
+@every
+@pytest.mark.parametrize("value", ["abc<", "a&b", "a\nb", "<p>[]</p>", "]]>"])
+def test_a_list_where_a_string_may_be_is_allowed_and_read_back_whatever_is_in_it(
+    syntax: Syntax, value: str
+) -> None:
+    tools = (tool("get", a={"type": "integer"}, ab=STRING_OR_LIST),)
+    calls: Calls = [("get", {"a": 0, "ab": [value]})]
+    text = write(syntax, tools, calls=calls)
+    for vocabulary in vocabularies(syntax):
+        shape = Shape(tools=tools, calls="required")
+        assert accepts(syntax, shape, vocabulary, text)
+        met = vocabulary.met(vocabulary.tokens(text))
+        for pieces in (met, [met]):
+            assert read(syntax, shape, vocabulary, pieces).values == calls
+
+
+def test_minicpm_writes_a_list_without_cdata_as_its_template_does() -> None:
+    tools = (tool("get", a={"type": "integer"}, ab=STRING_OR_LIST),)
+    text = write(tagged_calls.MINICPM, tools, calls=[("get", {"a": 0, "ab": ["abc<"]})])
+    assert (
+        text == '<function name="get"><param name="a">0</param><param name="ab">["abc<"]</param></function>'
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ DSML = Tagged(
     end="\n",
     empty="\n",
 )
+MINICPM = Tagged(before='<param name="', after='">', close="</param>", cdata=True)
 ANY = tool({"s": {"type": "string"}, "n": {"type": "integer"}, "o": {"type": "object"}, "u": {}})
 
 
@@ -235,10 +236,41 @@ def test_text_may_hold_the_letters_of_a_tag_that_is_a_control_token() -> None:
 
 
 def test_cdata_makes_a_string_of_what_would_be_read_as_something_else() -> None:
-    style = Tagged(before='<param name="', after='">', close="</param>", cdata=True)
     of = tool({"v": {"type": ["string", "null"]}})
-    text = style.write(of, {"v": "null"})
+    text = MINICPM.write(of, {"v": "null"})
     assert text == '<param name="v"><![CDATA[null]]></param>'
-    assert accepted(style, of, text)
-    assert json.loads(read(style, of, [*text, "!"])[0]) == {"v": "null"}
-    assert not accepted(style, of, '<param name="v">a<b</param>')
+    assert accepted(MINICPM, of, text)
+    assert json.loads(read(MINICPM, of, [*text, "!"])[0]) == {"v": "null"}
+    assert not accepted(MINICPM, of, '<param name="v">a<b</param>')
+
+
+STRINGS = {"type": "array", "items": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "text"),
+    [
+        ({"anyOf": [{"type": "string"}, STRINGS]}, ["abc<"], '["abc<"]'),
+        ({"anyOf": [STRINGS, {"enum": ["a&b", "c"]}]}, ["a&b"], '["a&b"]'),
+        ({"type": ["string", "object"]}, {"<a>": {"b": "c&d\n"}}, '{"<a>": {"b": "c&d\\n"}}'),
+        ({"enum": ["a<b", ["a<b"]]}, ["a<b"], '["a<b"]'),
+        ({}, [{"html": "<p>"}], '[{"html": "<p>"}]'),
+        ({}, '["abc<"]', '<![CDATA[["abc<"]]]>'),
+        ({"enum": ["a<b", ["a<b"]]}, "a<b", "<![CDATA[a<b]]>"),
+    ],
+)
+def test_of_values_that_may_be_strings_only_strings_stand_in_cdata(
+    schema: dict[str, Any], value: Any, text: str
+) -> None:
+    of = tool({"v": schema})
+    whole = MINICPM.write(of, {"v": value})
+    assert whole == f'<param name="v">{text}</param>'
+    assert accepted(MINICPM, of, whole)
+    assert json.loads(read(MINICPM, of, [*whole, "!"])[0]) == {"v": value}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"), [({"type": ["string", "object"]}, "[<"), (STRINGS, "<![CDATA[[]]]>")]
+)
+def test_only_what_may_be_a_list_or_an_object_is_free_of_cdata(schema: dict[str, Any], text: str) -> None:
+    assert not accepted(MINICPM, tool({"v": schema}), f'<param name="v">{text}</param>')

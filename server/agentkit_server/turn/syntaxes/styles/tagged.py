@@ -29,8 +29,14 @@ from agentkit_server.turn.syntaxes.styles.parameters import (
 )
 from agentkit_server.turn.syntaxes.styles.subschema import TYPES, only, type_of, types
 from agentkit_server.turn.syntaxes.styles.tagged_scanner import TaggedScanner
-from agentkit_server.turn.syntaxes.styles.tagged_value import CDATA, in_cdata, raw_texts, read_as
-from agentkit_server.turn.syntaxes.styles.text import Texts, regex, texts
+from agentkit_server.turn.syntaxes.styles.tagged_value import (
+    CDATA,
+    in_cdata,
+    outside_cdata,
+    raw_texts,
+    read_as,
+)
+from agentkit_server.turn.syntaxes.styles.text import texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,8 @@ class Tagged:
     empty: str = ""
     """Stands in place of the parameters when there are none."""
     cdata: bool = False
-    """MiniCPM5: text with `<`, `&` or a line break stands in `<![CDATA[` and `]]>`, and is a string then."""
+    """MiniCPM5: a string with `<`, `&` or a line break stands in `<![CDATA[` and `]]>`, and what does is a
+    string. Lists and objects never do."""
 
     def fragment(self, rule: str, tool: CallableTool, marks: Marks) -> str:
         """Raises SchemaRefused for a required parameter that cannot be written so."""
@@ -165,8 +172,7 @@ class Tagged:
         allowed = texts(only(one.schema, kinds, one.schema), one.schema)
         if allowed is None or not self.cdata:
             return "" if allowed is None else self.delimiter.fragment(rule, allowed, marks)
-        simple = allowed.both(Texts(regex(r"[^<&\n]*")))
-        plain = self.delimiter.fragment(f"{rule}__plain", simple, marks)
+        plain = self.delimiter.fragment(f"{rule}__plain", allowed.both(outside_cdata(kinds)), marks)
         strings = texts(only(one.schema, _STRING, one.schema), one.schema)
         if strings is None:
             return f"{rule}: {rule}__plain\n{plain}"

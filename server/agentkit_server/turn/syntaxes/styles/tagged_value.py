@@ -13,7 +13,7 @@ from agentkit_server.turn.syntaxes.styles.delimited import DelimitedScanner, Del
 from agentkit_server.turn.syntaxes.styles.json import JSONScanner
 from agentkit_server.turn.syntaxes.styles.parameters import Parameter
 from agentkit_server.turn.syntaxes.styles.subschema import only, type_of
-from agentkit_server.turn.syntaxes.styles.text import NOTHING, Texts, texts
+from agentkit_server.turn.syntaxes.styles.text import NOTHING, Texts, regex, texts
 
 
 class ValueScanner(Protocol):
@@ -161,6 +161,13 @@ class CDataScanner:
 def in_cdata(delimiter: Delimiter) -> Delimiter:
     """What closes text in a CDATA section before `delimiter`."""
     return Delimiter(f"]]>{delimiter.literal}")
+
+
+def outside_cdata(kinds: frozenset[str]) -> Texts:
+    """The texts that may stand outside a CDATA section, among them all lists and objects, which a section
+    would make strings of."""
+    openings = (re.escape(char) for char, kind in _CONTAINERS.items() if kind in kinds)
+    return Texts(regex("|".join([r"[^<&\n]*", *(f"{opening}(?s:.*)" for opening in openings)])))
 
 
 def escaped(text: str) -> str:
