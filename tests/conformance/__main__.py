@@ -59,7 +59,8 @@ def report(name: str, tally: Tally) -> str:
     lines.append(
         f"  {'valid instances reachable':<44}{tally.reached:>7}  {_share(tally.reached, tally.valid)}"
     )
-    for label, times in (("build", tally.build), ("repeated", tally.repeated)):
+    measured = (("build", tally.build), ("build, CPU", tally.build_cpu), ("repeated", tally.repeated))
+    for label, times in measured:
         lines.append(f"  {f'{label}, ms: p50 / p99 / worst':<44}{_quantiles(times)}")
     return "\n".join(lines)
 

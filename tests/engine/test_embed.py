@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_bert import WIDTH, write_tiny_bert
+from support.tiny_bert import WIDTH, head, write_tiny_bert
 
 from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Batch, Context
@@ -69,6 +69,23 @@ def test_each_pooling_gives_what_its_name_says(
     expected = np.stack([rows[pooling](v) for v in token_vectors])
     assert pooled.shape == (3, WIDTH)
     np.testing.assert_allclose(pooled, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_rank_head_scores_the_first_token(
+    tmp_path: Path, token_vectors: list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]
+) -> None:
+    context = load(write_tiny_bert(tmp_path / "rank.gguf", "rank"))
+    assert context.pooling == "rank"
+    assert context.facts().pair == [[2], [3], [3]]
+    scores = embed(context, INPUTS)
+    context.free()
+    weights = head()
+    first = np.stack([vectors[0] for vectors in token_vectors])
+    dense = np.tanh(first @ weights["cls.weight"].T + weights["cls.bias"])
+    expected = dense @ weights["cls.output.weight"].T + weights["cls.output.bias"]
+    assert scores.shape == (3, 1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4)
+    assert np.ptp(scores) > 0.1
 
 
 def test_more_inputs_than_fit_one_batch_come_back_in_order(tmp_path: Path) -> None:

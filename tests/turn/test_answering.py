@@ -217,6 +217,27 @@ async def test_the_engine_is_told_what_may_not_be_repeated_and_where_it_begins(
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(free), type=Generate) == free
 
 
+async def test_the_engine_is_told_what_the_arguments_of_calls_may_not_repeat(
+    backend: Backend, launcher: ScriptedLauncher
+) -> None:
+    call = '<tool_call>\n{"name": "label", "arguments": {"tags": ["a"]}}\n</tool_call>'
+    answers = iter((call, call, "Hello!"))
+    launcher.script = lambda _: next(answers)
+    tags = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    label = Tool(name="label", parameters={"type": "object", "properties": {"tags": tags}})
+    await run(backend, ask(tools=(WEATHER, label), tool_choice=ToolChoice(mode="required")))
+    await run(backend, ask(tools=(WEATHER, label)))
+    await run(backend, ask(tools=(WEATHER, label), tool_choice=ToolChoice(mode="none")))
+    required, auto, none = (request.distinct for request in launcher.requests)
+    assert none is None
+    assert required is not None and auto is not None
+    assert [call.place for call in required.lead.calls] == [-1, 1]
+    assert not required.lead.triggers and auto.lead.triggers
+    assert required.places[1].names and required.places[required.places[1].names["tags"]].unique
+    first = launcher.requests[0]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(first), type=Generate) == first
+
+
 async def test_an_answer_that_could_only_repeat_itself_is_tried_again(
     backend: Backend, launcher: ScriptedLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

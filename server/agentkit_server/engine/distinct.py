@@ -1,7 +1,7 @@
-"""Follows the JSON value in an answer, token by token, and refuses the token with which an array would repeat
-an item that it may not repeat. A grammar cannot do that: it does not remember.
+"""Follows the JSON value in an answer, or the arguments of its calls, token by token, and refuses the token
+with which an array would repeat an item that it may not repeat. A grammar cannot: it does not remember.
 
-It takes for granted that the text follows a grammar of that value. What it does not expect ends it: from
+It takes for granted that the text follows a grammar of those values. What it does not expect ends it: from
 there on everything passes.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar, NamedTuple
 
 from agentkit_server.engine.items import Items, Listed, canonical
-from agentkit_server.engine.lead import BLANKS, Reached, read_on
+from agentkit_server.engine.lead import BLANKS, NEXT_CALL, LeadReader, Reached
 from agentkit_server.engine.types import Distinct, ItemsRule
 
 _STRING_STOP = re.compile(rb'["\\]')
@@ -43,7 +43,7 @@ class _Position(NamedTuple):
 
     length: int
     lead: Reached | None
-    """None once the value has begun."""
+    """None while a value is read."""
     top: _Container | None
     place: int
     """Of the value that comes next."""
@@ -70,6 +70,7 @@ class Guard:
         self._piece = piece
         self._listed = {id(rule): Listed(rule.values) for rule in rules.places if rule.values}
         self._text = bytearray()
+        self._reader = LeadReader(rules.lead)
         self._lead: Reached | None = Reached(inside=rules.lead.inside)
         self._top: _Container | None = None
         self._place, self._start = 0, -1
@@ -153,13 +154,14 @@ class Guard:
         self._naming, self._waits, self._over = to.naming, to.waits, to.over
 
     def _value_part(self, piece: bytes) -> bytes:
-        """What of `piece` belongs to the value."""
+        """What of `piece` belongs to a value."""
         if self._lead is None:
             return piece
-        self._lead = read_on(self._rules.lead, self._lead, piece)
+        self._lead = self._reader.read_on(self._lead, piece)
+        self._over = self._lead.lost
         begun = self._lead.value
         if begun is not None:
-            self._lead, self._waits = None, True
+            self._place, self._lead, self._waits = self._lead.place, None, True
         return begun or b""
 
     # The value
@@ -169,6 +171,10 @@ class Guard:
         self._text += piece
         while at < len(self._text) and not self._over:
             at = self._in_string_from(at) if self._in_string else self._byte(at)
+            if self._lead is not None:
+                behind = bytes(self._text[at:])
+                del self._text[at:]
+                self._text += self._value_part(behind)
         top = self._top
         if self._over or top is None or top.items is None or top.items.listed is None:
             return
@@ -268,7 +274,8 @@ class Guard:
         self._start, self._waits = -1, False
         top = self._top
         if top is None:
-            self._over = True
+            self._lead = NEXT_CALL if self._reader.calls else None
+            self._over = self._lead is None
         elif top.items is not None:
             self._refuse(not top.items.add(canonical(self._text[start:end]), top.at))
 

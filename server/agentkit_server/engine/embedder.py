@@ -1,4 +1,4 @@
-"""Embeddings: one vector for each input, pooled as the model says.
+"""Embeddings, and the scores of rank heads: one vector for each input, pooled as the model says.
 
 Runs on the stepper's thread, one batch a turn of its loop, so that a request that nobody waits for any
 more is dropped between batches. Only embedding models embed: a generative one says of no pooling.
@@ -65,7 +65,7 @@ class Embedder:
         def refuse(code: str, message: str) -> Failed:
             return Failed(id=request.id, code=code, message=message)
 
-        if not self._context.spec.embedding or self._context.pooling == "rank":
+        if not self._context.spec.embedding:
             return refuse("missing_capability", "this model gives no embeddings: ask an embedding model")
         for tokens in request.inputs:
             if not tokens:

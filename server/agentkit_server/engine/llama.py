@@ -156,6 +156,17 @@ class Vocabulary:
         return self.name(lib.llama_vocab_eos(self._vocab))
 
     @property
+    def pair(self) -> list[list[int]]:
+        """What stands before, between and behind two texts that are judged together."""
+        add_eos: bool = lib.llama_vocab_get_add_eos(self._vocab)
+        add_sep: bool = lib.llama_vocab_get_add_sep(self._vocab)
+        begin: list[int] = [lib.llama_vocab_bos(self._vocab)] if self.add_bos else []
+        eos: list[int] = [lib.llama_vocab_eos(self._vocab)] if add_eos else []
+        sep: list[int] = [lib.llama_vocab_sep(self._vocab)] if add_sep else []
+        marks = (begin, eos + sep, eos or sep)
+        return [[token for token in part if token >= 0] for part in marks]
+
+    @property
     def fim(self) -> tuple[int, int, int] | None:
         prefix: int = lib.llama_vocab_fim_pre(self._vocab)
         suffix: int = lib.llama_vocab_fim_suf(self._vocab)
@@ -375,6 +386,8 @@ class Context:
         self._memory = lib.llama_get_memory(self.pointer)
         self.n_embd: int = lib.llama_model_n_embd_out(self._model)
         self.pooling: Pooling = POOLINGS.get(lib.llama_pooling_type(self.pointer), "none")
+        scores: int = lib.llama_model_n_cls_out(self._model)
+        self._n_pooled = scores if self.pooling == "rank" else self.n_embd
 
     def _load_model(self, spec: LoadSpec, on_progress: Callable[[float], None]) -> Any:
         params = lib.llama_model_default_params()
@@ -438,6 +451,7 @@ class Context:
             eog=sorted(v.eog),
             add_bos=v.add_bos,
             fim=v.fim,
+            pair=v.pair,
             gpu_layers=self.gpu_layers,
             gpu_bytes=weights * self.gpu_layers // layers,
             system_info=lib.llama_print_system_info().decode(),
@@ -463,9 +477,9 @@ class Context:
         return np.ctypeslib.as_array(pointer, shape=(self.n_embd,)).copy()
 
     def pooled_embedding(self, seq: int) -> Floats:
-        """Copy (n_embd,) of a whole sequence, pooled as the model says."""
+        """Copy of a whole sequence, pooled as the model says: (n_embd,), or the scores of a rank head."""
         pointer = lib.llama_get_embeddings_seq(self.pointer, seq)
-        return np.ctypeslib.as_array(pointer, shape=(self.n_embd,)).copy()
+        return np.ctypeslib.as_array(pointer, shape=(self._n_pooled,)).copy()
 
     def copy_cells(self, source: int, target: int, length: int) -> None:
         """Let `target` share the first `length` cells of `source`; nothing is computed or moved."""

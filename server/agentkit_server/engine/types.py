@@ -94,6 +94,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     gpu_bytes: int
     system_info: str
     use_extra_bufts: bool
+    pair: list[list[int]] = []
+    """Ids before, between and behind two texts that a rank head judges together; [] = none anywhere."""
     control: dict[str, int] = {}
     """Text -> id of every control token. Text that the model writes never contains them: they are told
     apart from it in `Delta.marks`. (User-defined tokens are ordinary text.)"""
@@ -120,9 +122,20 @@ class ItemsRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """… of its other properties."""
 
 
+class CallLead(msgspec.Struct, frozen=True, kw_only=True):
+    """How the calls of one tool are written up to their arguments, a JSON object."""
+
+    before: str
+    """Regular expression over bytes, each written as the character of its number."""
+    place: int
+    """Of the arguments, -1 = nothing is asked of them."""
+
+
 class Lead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What may stand before a JSON value: blocks from `opening` to `closing`, then `marker`, with white space
-    round each. Control token n is written as byte 255 and `<n>`, which no text contains."""
+    round each. Control token n is written as byte 255 and `<n>`, which no text contains.
+
+    Where calls may come instead, each of their arguments is such a value."""
 
     inside: bool = False
     """The text begins inside a block."""
@@ -130,13 +143,22 @@ class Lead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """b"" = no other block can come."""
     closing: bytes = b""
     marker: bytes = b""
+    calls: list[CallLead] = []
+    """Of every tool that may be called; [] with `triggers` = what calls consist of is not followed."""
+    triggers: list[bytes] = []
+    """What the first call begins with, one of these; [] with `calls` = nothing but calls can come."""
+    text: bool = False
+    """Text may come before a trigger."""
+    answer: bool = True
+    """The value may come without a call."""
 
 
 class Distinct(msgspec.Struct, frozen=True, kw_only=True):
-    """The arrays in an answer's JSON value whose items must be distinct, beyond what its grammar says."""
+    """The arrays in the JSON value of an answer, or in the arguments of its calls, whose items must be
+    distinct, beyond what its grammar says."""
 
     places: list[ItemsRule]
-    """The first is the value's own."""
+    """The first is that of an answer without calls."""
     lead: Lead = Lead()
 
 
@@ -206,7 +228,7 @@ class Detokenize(msgspec.Struct, tag=True, kw_only=True):
 
 
 class Embed(msgspec.Struct, tag=True, kw_only=True):
-    """One vector per input (token ids), not normalised. Answered by Embedded."""
+    """One vector per input (token ids), not normalised; of a rank head, its scores. Answered by Embedded."""
 
     id: int
     inputs: list[list[int]]

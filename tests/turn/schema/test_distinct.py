@@ -144,4 +144,4 @@ def test_the_lead_is_what_the_syntax_and_the_prompt_leave_before_the_answer() ->
     assert lead(syntax, bound(thinking="forbidden"), marks) == Lead()
     assert lead(syntax, bound(thinking="open"), marks) == Lead(inside=True, closing=b"\xff<7><go>")
     assert lead(syntax, bound(), marks) == Lead(opening=b"<think>", closing=b"\xff<7><go>")
-    assert lead(syntax, Shape(), marks) is None
+    assert not lead(syntax, Shape(), marks).answer

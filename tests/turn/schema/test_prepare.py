@@ -80,6 +80,95 @@ def test_a_loose_place_is_told_with_pointer_reason_and_rewrite() -> None:
     assert problem.reason and problem.rewrite
 
 
+ANY_NAME = ("", "^", ".*", "^[a-z]*", "a*|b")
+
+
+@pytest.mark.parametrize("pattern", ANY_NAME)
+def test_a_pattern_that_every_name_matches_speaks_of_every_property(pattern: str) -> None:
+    number = {"type": "integer"}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"minimum": 3}, "b": number},
+        "patternProperties": {pattern: number, "^c": {"maximum": 5}},
+        "additionalProperties": False,
+    }
+    prepared = prepare(schema)
+    assert prepared.level == "exact"
+    for value in ({}, {"a": 3, "b": 0, "c": 5}, {"Z": 1}):
+        assert accepts(prepared, value) and not prepared.problems(value), value
+    for value in ({"a": 2}, {"a": "x"}, {"b": "x"}, {"c": 6}, {"c": "x"}, {"Z": "x"}):
+        assert not accepts(prepared, value) and prepared.problems(value), value
+
+
+@pytest.mark.parametrize("pattern", ["a", "^.*$", "^a*$"])
+def test_a_pattern_that_some_names_do_not_match_says_nothing_of_those(pattern: str) -> None:
+    schema = {"type": "object", "patternProperties": {pattern: {"type": "integer"}}}
+    prepared = prepare(schema)
+    assert accepts(prepared, {"a": 1}) and not accepts(prepared, {"a": "x"})
+    other = {"b\n": "x"}
+    assert accepts(prepared, other) and not prepared.problems(other)
+
+
+def test_a_property_and_a_pattern_may_be_the_same_recursive_reference() -> None:
+    person = {
+        "allOf": [
+            {
+                "type": "object",
+                "properties": {"by": {"$ref": "#/$defs/people"}, "name": {"type": "string"}},
+                "required": ["name"],
+                "additionalProperties": False,
+            }
+        ]
+    }
+    list_of = {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/person"}, {"type": "null"}]}}
+    people = {"type": "object", "properties": {"first": list_of}, "patternProperties": {".*": list_of}}
+    prepared = prepare({"$ref": "#/$defs/people", "$defs": {"people": people, "person": person}})
+    assert prepared.level == "exact"
+    deep = {"first": [{"by": {"x": [None, {"name": "n"}]}, "name": "m"}], "y": []}
+    assert accepts(prepared, deep)
+    assert not accepts(prepared, {"first": [{"name": 1}]}) and not accepts(prepared, {"y": [{"by": {}}]})
+
+
+LINK = {"type": "string", "format": "uri", "maxLength": 30}
+NEVER = {"type": "string", "minLength": 2, "maxLength": 1}
+
+
+def test_a_string_that_comes_several_times_is_written_once() -> None:
+    once = prepare({"type": "object", "properties": {"a": LINK}, "additionalProperties": False})
+    names = [f"p{number}" for number in range(20)]
+    often = prepare(
+        {"type": "object", "properties": dict.fromkeys(names, LINK), "additionalProperties": False}
+    )
+    assert often.level == "exact"
+    assert len(often.fragment("v")) < len(once.fragment("v")) + 20 * 40
+    assert accepts(often, {"p3": "https://a.example"})
+    for wrong in ("no link", "https://a.example/" + 30 * "x"):
+        assert not accepts(often, {"p3": wrong}) and not accepts(often, {"p19": wrong})
+
+
+def test_strings_that_nothing_matches_are_left_out_however_often_they_come() -> None:
+    schema = {"type": "object", "properties": {"a": NEVER, "b": NEVER, "c": {"type": "integer"}}}
+    prepared = prepare({**schema, "additionalProperties": False})
+    assert prepared.level == "exact"
+    assert accepts(prepared, {"c": 1}) and accepts(prepared, {})
+    assert not accepts(prepared, {"a": "x"})
+    with pytest.raises(SchemaRefused, match="no value can satisfy it"):
+        prepare({**schema, "required": ["b"]})
+
+
+def test_only_definitions_that_are_needed_are_in_the_grammar() -> None:
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"type": "null"}}}
+    unused = {"c": {"properties": {"unused": {"$ref": "#/$defs/a"}}}}
+    fragment = prepare({**schema, "$defs": {**schema["$defs"], **unused}}).fragment("v")
+    assert fragment == prepare(schema).fragment("v") and "unused" not in fragment
+
+
+def test_every_loose_place_is_told_though_equal_ones_share_a_definition() -> None:
+    unlike = {"type": "string", "pattern": "^(?!.*x)a+$"}
+    prepared = prepare({"type": "object", "properties": {"a": unlike, "b": unlike}})
+    assert [problem.pointer for problem in prepared.loose] == ["/properties/a", "/properties/b"]
+
+
 def test_an_unknown_format_is_a_warning() -> None:
     prepared = prepare({"type": "string", "format": "slug"})
     assert prepared.level == "exact"

@@ -87,7 +87,7 @@ def _regex(format: ResponseFormat) -> Answer:
     if not isinstance(format.value, str):
         raise BadRequest(f"the regex is a string, not {_short(format.value)}")
     try:
-        pattern = _unanchored(translated(format.value))
+        pattern = unanchored(translated(format.value))
         finds = rust_matcher(f"^(?:{pattern})$")
     except NotRegular as error:
         raise InvalidGrammar(f"the regex {_short(format.value)} cannot be used: {error}") from error
@@ -104,7 +104,7 @@ def _in_slashes(pattern: str) -> str:
     return pattern.replace("/", r"\/").replace("\n", r"\n").replace("\r", r"\r")
 
 
-def _unanchored(pattern: str) -> str:
+def unanchored(pattern: str) -> str:
     """`pattern` without the anchors at its ends, which a match of the whole answer has anyway."""
     pattern = pattern.removeprefix("^")
     ends = re.search(r"(\\*)\$$", pattern)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import msgspec
+
 from agentkit_server.engine.types import Distinct, ItemsRule
 from agentkit_server.turn.schema.document import Document
 from agentkit_server.turn.schema.keywords import Schema, types_of
@@ -43,6 +45,9 @@ class _TooMuch(Exception):
 
 def distinct(document: Document) -> Distinct | None:
     """The rules of `document`; None when there are none."""
+    # Most have none, and to look into every schema takes longer than to read some.
+    if b'"uniqueItems":true' not in msgspec.json.encode((document.root, document.defs)):
+        return None
     demanding = _demanding(document)
     if not demanding:
         return None
@@ -51,6 +56,34 @@ def distinct(document: Document) -> Distinct | None:
     except (_TooMuch, RecursionError):
         return None
     return Distinct(places=places) if any(rule.unique for rule in places) else None
+
+
+def joined(
+    answer: Distinct | None, arguments: Sequence[Distinct | None]
+) -> tuple[list[ItemsRule], list[int]]:
+    """The rules of an answer, and behind them those of several arguments; and where each of these begin, -1
+    for ones that have none. No rules at all where nobody has any."""
+    rules = [ItemsRule()] if answer is None else [*answer.places]
+    places: list[int] = []
+    for one in arguments:
+        places.append(-1 if one is None else len(rules))
+        rules += [] if one is None else [_moved(rule, len(rules)) for rule in one.places]
+    return (rules if answer or any(arguments) else []), places
+
+
+def _moved(rule: ItemsRule, by: int) -> ItemsRule:
+    """`rule` in a list where its places come `by` later."""
+
+    def moved(place: int) -> int:
+        return place + by if place >= 0 else place
+
+    return msgspec.structs.replace(
+        rule,
+        first=[*map(moved, rule.first)],
+        items=moved(rule.items),
+        names={name: moved(place) for name, place in rule.names.items()},
+        rest=moved(rule.rest),
+    )
 
 
 def _demanding(document: Document) -> dict[int, dict[str, Any]]:
@@ -176,7 +209,7 @@ class _Rules:
         count = max((len(one.get("prefixItems", ())) for way in arrays for one in way), default=0)
         if count > _MOST_FIRST:
             arrays, count = [], 0
-        names = {name for way in objects for one in way for name in one.get("properties", ())}
+        names = dict.fromkeys(name for way in objects for one in way for name in one.get("properties", ()))
         rest = self._part(objects, self._rest)
         known = {name: self._part(objects, partial(self._property, name)) for name in names}
         return ItemsRule(

@@ -101,27 +101,33 @@ class _Reader:
         return made
 
     def _keyword(self, made: dict[str, Any], place: Place, keyword: str, value: Any, legacy: bool) -> None:
-        inside = Place(value, place.base, f"{place.pointer}/{escaped(keyword)}", place.document)
-        if keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+        # Most frequent first; and only what holds schemas needs a pointer of its own.
+        if keyword in keywords.PLAIN:
+            flag = keyword in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool)
+            (self._exclusive if flag else self._plain)(made, place, keyword, value)
+        elif keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
             self._reference(made, place, keyword, value, legacy)
-        elif keyword in ("items", "additionalItems"):
+        elif keyword in _HOLDING:
+            self._holding(made, _inside(place, keyword, value), keyword, legacy)
+        elif keyword in keywords.DRAFT_3:
+            pointer = f"{place.pointer}/{keyword}"
+            self._warn(f"{pointer}: {keyword!r} is of draft 3 and constrains nothing")
+        elif keyword == "nullable" and value is True:
+            pointer = f"{place.pointer}/{keyword}"
+            self._warn(f"{pointer}: 'nullable' constrains nothing; add \"null\" to 'type'")
+
+    def _holding(self, made: dict[str, Any], inside: Place, keyword: str, legacy: bool) -> None:
+        """A keyword whose value holds schemas."""
+        if keyword in ("items", "additionalItems"):
             self._items(made, inside, keyword, legacy)
         elif keyword == "dependencies":
             self._dependencies(made, inside, legacy)
-        elif keyword in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
-            self._exclusive(made, place, keyword, value)
-        elif keyword in keywords.PLAIN:
-            self._plain(made, place, keyword, value)
-        elif keyword in keywords.ONE or keyword in keywords.UNEVALUATED:
-            made[keyword] = self._schema(inside, legacy)
         elif keyword in keywords.MANY:
             made[keyword] = [*made.get(keyword, ()), *self._many(inside, keyword, legacy)]
         elif keyword in keywords.NAMED:
             made[keyword] = self._named(inside, keyword, legacy)
-        elif keyword in keywords.DRAFT_3:
-            self._warn(f"{inside.pointer}: {keyword!r} is of draft 3 and constrains nothing")
-        elif keyword == "nullable" and value is True:
-            self._warn(f"{inside.pointer}: 'nullable' constrains nothing; add \"null\" to 'type'")
+        else:
+            made[keyword] = self._schema(inside, legacy)
 
     def _plain(self, made: dict[str, Any], place: Place, keyword: str, value: Any) -> None:
         if keyword == "required" and isinstance(value, bool):
@@ -245,6 +251,9 @@ class _Reader:
         return name
 
 
+_HOLDING = frozenset(
+    ("additionalItems", "dependencies", *keywords.ONE, *keywords.UNEVALUATED, *keywords.MANY, *keywords.NAMED)
+)
 _SIMPLER = "write it without look-around, backreferences and word boundaries"
 
 
@@ -265,10 +274,6 @@ def _is_legacy(dialect: Any, otherwise: bool) -> bool:
     if not isinstance(dialect, str):
         return otherwise
     return any(f"draft-0{number}" in dialect for number in (3, 4, 6, 7))
-
-
-def _holds_more(value: Any) -> bool:
-    return isinstance(value, dict | list)
 
 
 def _short(value: Any) -> str:
@@ -296,5 +301,5 @@ def _within_bounds(schema: Any, document: Document) -> bool:
             parts = cast("dict[str, Any]", node).values()
         elif isinstance(node, list):
             parts = cast("list[Any]", node)
-        waiting.extend((part, depth + 1) for part in parts if _holds_more(part))
+        waiting += [(part, depth + 1) for part in parts if isinstance(part, dict | list)]
     return True

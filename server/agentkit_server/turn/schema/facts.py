@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agentkit_server.turn.schema.document import Document
 from agentkit_server.turn.schema.keywords import Schema, types_of
@@ -28,9 +28,12 @@ _STEPS_AT_ONCE = 4_000
 _DEEPEST_MEETING = 3
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Values of one kind. Every field that is not given leaves them open."""
+Closure = tuple[frozenset[str], tuple[str, ...], Schema]
+"""(names, patterns, schema of every other property)."""
+
+
+class Shape(NamedTuple):
+    """Values of one kind. Every field that is not given leaves them open. A tuple: thousands are made."""
 
     only: frozenset[str] | None = None
     """Their JSON, where they can be listed."""
@@ -39,9 +42,8 @@ class Shape:
     high: tuple[float, bool] = (math.inf, False)
     patterns: tuple[str, ...] = ()
     required: frozenset[str] = frozenset()
-    properties: Mapping[str, tuple[Schema, ...]] = field(default_factory=dict[str, tuple[Schema, ...]])
-    closures: tuple[tuple[frozenset[str], tuple[str, ...], Schema], ...] = ()
-    """(names, patterns, schema of every other property)."""
+    properties: Mapping[str, tuple[Schema, ...]] = MappingProxyType({})
+    closures: tuple[Closure, ...] = ()
     prefix: tuple[tuple[Schema, ...], ...] = ()
     """The first items."""
 
@@ -49,7 +51,8 @@ class Shape:
 Facts = Mapping[str, tuple[Shape, ...]]
 """Kind -> shapes of its values; a kind that is not there does not occur."""
 
-ANYTHING: Facts = dict.fromkeys(KINDS, (Shape(),))
+_OPEN = Shape()
+ANYTHING: Facts = dict.fromkeys(KINDS, (_OPEN,))
 
 
 class Knowledge:
@@ -64,7 +67,8 @@ class Knowledge:
 
     def disjoint(self, one: Facts, other: Facts) -> bool:
         """Is there provably no value that fits both?"""
-        return self._steps > 0 and not self.meet(one, other)
+        self._left = _STEPS_AT_ONCE
+        return self._steps > 0 and not self._meets(one, other, 0)
 
     def ask(self, schema: Schema) -> Facts:
         """The facts of `schema`."""
@@ -80,12 +84,21 @@ class Knowledge:
         if one is ANYTHING or other is ANYTHING:
             return other if one is ANYTHING else one
         met: dict[str, tuple[Shape, ...]] = {}
-        for kind in KINDS:
-            pairs = [(a, b) for a in one.get(kind, ()) for b in other.get(kind, ())]
+        for kind, mine in one.items():
+            pairs = [(a, b) for a in mine for b in other.get(kind, ())]
             shapes = [shape for a, b in pairs if (shape := self._both(kind, a, b, depth)) is not None]
             if shapes:
                 met[kind] = _few(shapes)
         return met
+
+    def _meets(self, one: Facts, other: Facts, depth: int) -> bool:
+        """Is there anything in `_met`? Most of what was worked out to know that was thrown away."""
+        return any(
+            self._both(kind, a, b, depth) is not None
+            for kind, mine in one.items()
+            for a in mine
+            for b in other.get(kind, ())
+        )
 
     def _facts(self, schema: Schema, depth: int) -> Facts:
         if schema is True or schema == {}:
@@ -133,21 +146,37 @@ class Knowledge:
             shape = _bounded(kind, schema)
             if values is not None:
                 own = [value for value in values if _kind(value) == kind and _typed(value, types)]
-                shape = replace(shape, only=frozenset(map(_written, own)))
-            met = self._both(kind, shape, Shape(), depth)
-            if met is not None:
-                facts[kind] = (met,)
+                shape = shape._replace(only=frozenset(map(_written, own)))
+            possible = self._possible(kind, shape, depth)
+            if possible is not None:
+                facts[kind] = (possible,)
         return facts
 
+    def _possible(self, kind: str, shape: Shape, depth: int) -> Shape | None:
+        """`shape`, or what is left of it; None if that is provably nothing."""
+        self._steps -= 1
+        if _nothing_between(shape.low, shape.high):
+            return None
+        if shape.only is not None:
+            return self._listed(kind, shape)
+        if depth > _DEEPEST_MEETING or not self._step():
+            return shape
+        if kind == "object" and any(not self._some(_said(shape, name), depth) for name in shape.required):
+            return None
+        return None if kind == "array" and self._no_items(shape, depth) else shape
+
     def _both(self, kind: str, one: Shape, other: Shape, depth: int) -> Shape | None:
-        """What both shapes allow; None if that is provably nothing."""
+        """What both shapes, each possible by itself, allow; None if that is provably nothing."""
+        if one is _OPEN or other is _OPEN:
+            return other if one is _OPEN else one
         self._steps -= 1
         only = one.only if other.only is None else other.only if one.only is None else one.only & other.only
-        low, high = (
-            max(one.low, other.low),
-            min(one.high, other.high, key=lambda edge: (edge[0], not edge[1])),
-        )
-        if low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1])):
+        low, high = max(one.low, other.low), min(one.high, other.high, key=_upper)
+        if (only is not None and not only) or _nothing_between(low, high):
+            return None
+        looks = only is None and depth <= _DEEPEST_MEETING and self._step()
+        # Before anything is joined: objects that a property tells apart are most of what is asked about.
+        if looks and kind == "object" and self._apart(one, other, depth):
             return None
         met = Shape(
             only=only,
@@ -156,39 +185,38 @@ class Knowledge:
             patterns=tuple(dict.fromkeys((*one.patterns, *other.patterns))),
             required=one.required | other.required,
             properties=_joined(one.properties, other.properties),
-            closures=(*one.closures, *(c for c in other.closures if c not in one.closures)),
+            closures=_also(one.closures, other.closures),
             prefix=_zipped(one.prefix, other.prefix),
         )
         if only is not None:
-            left = frozenset(text for text in only if self._fits(kind, json.loads(text), met))
-            return replace(met, only=left) if left else None
-        if depth > _DEEPEST_MEETING or not self._step():
-            return met
-        if kind == "object" and self._impossible(met, depth):
-            return None
-        if kind == "array" and self._no_items(met, depth):
-            return None
-        return met
+            return self._listed(kind, met)
+        return None if looks and kind == "array" and self._no_items(met, depth) else met
 
-    def _impossible(self, shape: Shape, depth: int) -> bool:
-        return any(not self._property(shape, name, depth) for name in shape.required)
+    def _listed(self, kind: str, shape: Shape) -> Shape | None:
+        """`shape` with those of its values that fit it."""
+        left = frozenset(text for text in shape.only or () if self._fits(kind, json.loads(text), shape))
+        return shape._replace(only=left) if left else None
+
+    def _apart(self, one: Shape, other: Shape, depth: int) -> bool:
+        """Can some property not be there that has to be? What one of them says by itself is known already."""
+        for name in one.required | other.required:
+            mine, others = _said(one, name), _said(other, name)
+            new = (mine and name not in one.required) or (others and name not in other.required)
+            if (new or (mine and others)) and not self._some((*mine, *others), depth):
+                return True
+        return False
 
     def _no_items(self, shape: Shape, depth: int) -> bool:
         least = min(int(shape.low[0]) if shape.low[0] > 0 else 0, len(shape.prefix))
-        return any(not self._all(schemas, depth) for schemas in shape.prefix[:least])
+        return any(not self._some(schemas, depth) for schemas in shape.prefix[:least])
 
-    def _property(self, shape: Shape, name: str, depth: int) -> Facts:
-        schemas = list(shape.properties.get(name, ()))
-        for names, patterns, rest in shape.closures:
-            if name not in names and not any(_finds(pattern, name) for pattern in patterns):
-                schemas.append(rest)
-        return self._all(tuple(schemas), depth)
-
-    def _all(self, schemas: tuple[Schema, ...], depth: int) -> Facts:
-        facts = ANYTHING
-        for schema in schemas:
-            facts = self._met(facts, self._facts(schema, depth + 1), depth + 1)
-        return facts
+    def _some(self, schemas: Iterable[Schema], depth: int) -> bool:
+        """Is there a value, for all that is known, that all of `schemas` allow?"""
+        different = {id(schema): schema for schema in schemas}.values()
+        met = last = ANYTHING
+        for schema in different:
+            met, last = self._met(met, last, depth + 1), self._facts(schema, depth + 1)
+        return self._meets(met, last, depth + 1)
 
     def _fits(self, kind: str, value: Any, shape: Shape) -> bool:
         if kind in ("string", "array", "number"):
@@ -206,8 +234,10 @@ class Knowledge:
 
 def _few(shapes: list[Shape]) -> tuple[Shape, ...]:
     """Not more than can be compared; too many are worth one open shape."""
+    if len(shapes) == 1:
+        return (shapes[0],)
     unique = [shape for at, shape in enumerate(shapes) if shape not in shapes[:at]]
-    return tuple(unique) if len(unique) <= _MOST_SHAPES else (Shape(),)
+    return tuple(unique) if len(unique) <= _MOST_SHAPES else (_OPEN,)
 
 
 def _either(parts: list[Facts]) -> Facts:
@@ -226,7 +256,7 @@ def _bounded(kind: str, schema: dict[str, Any]) -> Shape:
         high = min(
             (schema.get("maximum", math.inf), False),
             (schema.get("exclusiveMaximum", math.inf), True),
-            key=lambda edge: (edge[0], not edge[1]),
+            key=_upper,
         )
         return Shape(low=_finite(low), high=_finite(high))
     if kind == "string":
@@ -242,7 +272,25 @@ def _bounded(kind: str, schema: dict[str, Any]) -> Shape:
             high=(schema.get("maxItems", math.inf), False),
             prefix=tuple((part,) for part in schema.get("prefixItems", ())),
         )
-    return _object(schema) if kind == "object" else Shape()
+    return _object(schema) if kind == "object" else _OPEN
+
+
+def _upper(edge: tuple[float, bool]) -> tuple[float, bool]:
+    """Sorts upper bounds: one that is itself left out is below the same one that is not."""
+    return edge[0], not edge[1]
+
+
+def _nothing_between(low: tuple[float, bool], high: tuple[float, bool]) -> bool:
+    return low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1]))
+
+
+def _said(shape: Shape, name: str) -> tuple[Schema, ...]:
+    """What `shape` says of its property `name`."""
+    said = shape.properties.get(name, ())
+    for names, patterns, rest in shape.closures:
+        if name not in names and not any(_finds(pattern, name) for pattern in patterns):
+            said = (*said, rest)
+    return said
 
 
 def _finite(edge: tuple[float, bool]) -> tuple[float, bool]:
@@ -262,6 +310,12 @@ def _object(schema: dict[str, Any]) -> Shape:
     )
 
 
+def _also(one: tuple[Closure, ...], other: tuple[Closure, ...]) -> tuple[Closure, ...]:
+    if not one or not other:
+        return one or other
+    return (*one, *(closure for closure in other if closure not in one))
+
+
 def _joined(
     one: Mapping[str, tuple[Schema, ...]], other: Mapping[str, tuple[Schema, ...]]
 ) -> Mapping[str, tuple[Schema, ...]]:
@@ -277,6 +331,8 @@ def _joined(
 def _zipped(
     one: tuple[tuple[Schema, ...], ...], other: tuple[tuple[Schema, ...], ...]
 ) -> tuple[tuple[Schema, ...], ...]:
+    if not one or not other:
+        return one or other
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
     return tuple((*part, *(shorter[at] if at < len(shorter) else ())) for at, part in enumerate(longer))
 

@@ -130,4 +130,4 @@ def types_of(schema: dict[str, Any]) -> tuple[str, ...]:
 
 def escaped(part: str) -> str:
     """`part` as one step of a JSON pointer."""
-    return part.replace("~", "~0").replace("/", "~1")
+    return part.replace("~", "~0").replace("/", "~1") if "/" in part or "~" in part else part

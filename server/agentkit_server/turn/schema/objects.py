@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from agentkit_server.turn.schema import formats
-from agentkit_server.turn.schema.keywords import Schema, types_of
-from agentkit_server.turn.schema.lookahead import parts
+from agentkit_server.turn.schema.keywords import OBJECT_KEYWORDS, Schema, types_of
+from agentkit_server.turn.schema.lookahead import finder, parts
 from agentkit_server.turn.schema.patterns import all_but, in_json, rust_matcher, strings_of
 
 if TYPE_CHECKING:
     from agentkit_server.turn.schema.rewrite import Rewrite
 
+_KEYWORDS = frozenset(OBJECT_KEYWORDS)
 _MOST_COMBINATIONS = 64
 _MOST_DEPENDENCIES = 6
 _MOST_FREE = 4
@@ -30,6 +31,9 @@ class Objects:
 
     def rewrite(self, schema: dict[str, Any], made: dict[str, Any], more: list[Schema]) -> None:
         """Add to `made`, and to `more` what has to hold besides, what the object keywords ask for."""
+        if _KEYWORDS.isdisjoint(schema):
+            return
+        schema = _without_any_name(schema)
         properties = {name: self._rewrite.schema(part) for name, part in schema.get("properties", {}).items()}
         rest: Schema = self._rewrite.schema(schema.get("additionalProperties", True))
         patterns = self._patterns(schema, properties, rest)
@@ -255,6 +259,8 @@ class Objects:
                 more.append({"anyOf": [{"properties": dict.fromkeys(some, False)} for some in left_out]})
 
     def _dependencies(self, schema: dict[str, Any], more: list[Schema]) -> None:
+        if "dependentRequired" not in schema and "dependentSchemas" not in schema:
+            return
         rules: list[tuple[str, Schema]] = []
         required = set(schema.get("required", ()))
         for name, needed in schema.get("dependentRequired", {}).items():
@@ -287,6 +293,31 @@ class Objects:
         if name in schema.get("properties", {}):
             return schema["properties"][name] is False
         return schema.get("additionalProperties") is False and not schema.get("patternProperties")
+
+
+def _without_any_name(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` without a pattern that every name matches, but with what it says. llguidance would intersect
+    each property with that, and cannot where both are the same recursive reference, as they often are."""
+    given: dict[str, Schema] = schema.get("patternProperties", {})
+    pattern = next(filter(_is_in_every_name, given), None)
+    if pattern is None:
+        return schema
+    every = given[pattern]
+
+    def both(part: Schema) -> Schema:
+        return part if part == every or every is True else {"allOf": [part, every]}
+
+    return {
+        **schema,
+        "properties": {name: both(part) for name, part in schema.get("properties", {}).items()},
+        "patternProperties": {name: both(part) for name, part in given.items() if name != pattern},
+        "additionalProperties": every,
+    }
+
+
+def _is_in_every_name(pattern: str) -> bool:
+    """`^[a-z]*` is: what is found in the empty name, and does not ask where it ends, begins any other."""
+    return "$" not in pattern and "(?" not in pattern and finder(pattern)("")
 
 
 def _leave_out(none: Iterable[str], properties: dict[str, Schema]) -> bool:

@@ -4,21 +4,21 @@ is an error, but for the published metaschemas, which are known."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urldefrag, urljoin
 
 from jsonschema_specifications import REGISTRY
 
 from agentkit_server.turn.schema.keywords import DATA, escaped
 
+_NAMING = frozenset({"$id", "id", "$anchor", "$dynamicAnchor"})
+
 
 class NoSuchPlace(Exception):
     """A reference that leads nowhere. The message says why."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """One schema in a document."""
 
     node: Any
@@ -37,14 +37,24 @@ class References:
         self._resources: dict[str, Place] = {}
         self._anchors: dict[tuple[str, str], Place] = {}
         self._bases: dict[int, str] = {}
+        self._found: dict[tuple[str, str], Place] = {}
+        self._base = ""
+        """Of what is not in there."""
         self.dynamic: dict[str, list[Place]] = {}
         """Places by `$dynamicAnchor`."""
         self._add(Place(root, "", ""))
 
     def find(self, reference: str, node: Any) -> Place:
         """The schema that `reference`, met in schema `node`, names. Raises NoSuchPlace."""
+        base = self._bases.get(id(node), self._base)
+        place = self._found.get((base, reference))
+        if place is None:
+            place = self._found[base, reference] = self._sought(base, reference)
+        return place
+
+    def _sought(self, base: str, reference: str) -> Place:
         try:
-            return self._find(urljoin(self._bases.get(id(node), ""), reference))
+            return self._find(urljoin(base, reference))
         except NoSuchPlace:
             # Many schemas give their parts identifiers and refer to the root all the same.
             if not reference.startswith("#/"):
@@ -78,6 +88,11 @@ class References:
                 name = cast("dict[str, Any]", root.node).get(keyword)
                 if isinstance(name, str):
                     self._resources.setdefault(urldefrag(name)[0], root)
+            # Half of the time that large schemas took to read went into looking up every part's base, though
+            # hardly any schema names a part of itself.
+            if not _names_a_part(cast("dict[str, Any]", root.node)):
+                self._base = self._identified(root, cast("dict[str, Any]", root.node)).base
+                return
         waiting = [root]
         while waiting:
             place = waiting.pop()
@@ -101,6 +116,22 @@ class References:
         if isinstance(old, str) and old.startswith("#") and len(old) > 1:
             self._anchors[base, old[1:]] = place
         return place
+
+
+def _names_a_part(root: dict[str, Any]) -> bool:
+    """Has a part of the document an identifier or an anchor?"""
+    waiting: list[Any] = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            given = cast("dict[str, Any]", node)
+            named = () if _NAMING.isdisjoint(given) or given is root else _NAMING
+            if any(isinstance(given.get(keyword), str) for keyword in named):
+                return True
+            waiting += [value for value in given.values() if isinstance(value, dict | list)]
+        else:
+            waiting += [value for value in node if isinstance(value, dict | list)]
+    return False
 
 
 def _base_of(node: dict[str, Any], base: str) -> str:

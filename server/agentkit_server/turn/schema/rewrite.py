@@ -112,15 +112,15 @@ class Rewrite:
     def _in_order(self, schema: dict[str, Any], made: dict[str, Any], more: list[Schema]) -> dict[str, Any]:
         """`made` and `more` as one schema. llguidance takes properties in the order in which it meets them,
         but those of `anyOf` and `$ref` before those beside them; in `allOf` it keeps to the order."""
-        places = {("anyOf" if name == "oneOf" else name): at for at, name in enumerate(schema)}
-        inner = sorted(
-            (name for name in made if name in _IN_PLACE), key=lambda name: places.get(name, len(places))
-        )
-        if "properties" not in made or not (inner or more):
+        if "properties" not in made or not (more or any(name in made for name in _IN_PLACE)):
             if more:
                 whole = "allOf" not in made
                 made = {**made, "allOf": more} if whole else {"allOf": [self._placed(made), *more]}
             return made
+        places = {("anyOf" if name == "oneOf" else name): at for at, name in enumerate(schema)}
+        inner = sorted(
+            (name for name in made if name in _IN_PLACE), key=lambda name: places.get(name, len(places))
+        )
         own = {name: value for name, value in made.items() if name not in _IN_PLACE}
         before = [name for name in inner if places.get(name, len(places)) < places.get("properties", -1)]
         parts = [*self._parts(made, before), self._placed(own)]

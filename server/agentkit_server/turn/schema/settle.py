@@ -6,21 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from time import thread_time
 from typing import Any, cast
-
-import msgspec
 
 from agentkit_server.errors import SchemaProblem
 from agentkit_server.turn.schema.bounds import obstacle
-from agentkit_server.turn.schema.grammars import objection
 from agentkit_server.turn.schema.inline import inlined
-from agentkit_server.turn.schema.keywords import Schema
 from agentkit_server.turn.schema.rewrite import Rewrite
-
-MAX_SECONDS = 0.8
-"""Of processor time, spent on looking for what llguidance refuses: the same on a busy machine."""
-_MOST_TRIALS = 200
+from agentkit_server.turn.schema.trials import Trials
 
 
 @dataclass
@@ -39,38 +31,25 @@ def settle(rewrite: Rewrite, options: dict[str, Any]) -> Settled:
     return _Settling(rewrite, options).run()
 
 
-def validated(text: str) -> str:
-    """What llguidance has against `%json text`, "" = nothing."""
-    return _reason(objection(f"start: %json {text}\n"))
-
-
-def _reason(message: str) -> str:
-    first, *others = message.split("\n")
-    _, found, rest = first.partition("failed to compile JSON schema: ")
-    place = next((line for line in others if "while processing" in line), "")
-    return (rest if found else first) + (f" ({place.strip()})" if place else "")
-
-
 class _Settling:
     def __init__(self, rewrite: Rewrite, options: dict[str, Any]) -> None:
         self._rewrite = rewrite
-        self._options = options
-        self._trials = _MOST_TRIALS
+        self._trials = Trials(rewrite, options)
         self._written_out = False
-        self._until = thread_time() + MAX_SECONDS
 
     def run(self) -> Settled:
         while True:
-            text = self._text(self._rewrite.root)
-            if reason := obstacle(self._rewrite.root, self._rewrite.defs):
+            text = self._trials.text(self._rewrite.root)
+            if reason := obstacle(self._rewrite.root, self._rewrite.defs, text):
                 return self._refused("it is too large", reason, "split it, or nest less")
-            said = validated(text)
+            said, text = self._trials.whole(text)
             if not said:
                 return Settled(text)
             if said.startswith("circular") and not self._written_out:
                 self._written_out = True
                 rewrite = self._rewrite
                 rewrite.root, rewrite.defs = inlined(rewrite.root, rewrite.defs, rewrite.pointers)
+                self._trials.changed()
                 continue
             if said.startswith("Unsatisfiable"):
                 refused = self._refused("no value can satisfy it", said, "remove what contradicts itself")
@@ -82,34 +61,14 @@ class _Settling:
         shown = said if len(said) <= 300 else said[:300] + "…"
         return Settled(refused=(SchemaProblem("", "schema", f"{reason}: {shown}", rewrite),))
 
-    def _text(self, schema: Schema) -> str:
-        if isinstance(schema, bool):
-            schema = {} if schema else {"anyOf": [False]}
-        whole: dict[str, Any] = {"x-guidance": self._options, **schema}
-        if self._rewrite.defs:
-            whole["$defs"] = self._rewrite.defs
-        return msgspec.json.encode(whole).decode()
-
-    def _said(self, schema: Schema) -> str:
-        """What llguidance has against `schema` by itself. That nothing satisfies it is no objection here."""
-        self._trials -= 1
-        if obstacle(schema, self._rewrite.defs):
-            self._trials = 0
-            return ""
-        said = validated(self._text(schema))
-        return "" if said.startswith("Unsatisfiable") else said
-
-    def _spent(self) -> bool:
-        return self._trials <= 0 or thread_time() > self._until
-
     def _loosen(self, said: str) -> bool:
         """Loosen one part. False when there is none to be found."""
         name, node = self._culprit(said)
-        while not self._spent():
+        while not self._trials.spent:
             for child in _children(node):
-                if self._spent():
+                if self._trials.spent:
                     return False
-                objected = self._said(child)
+                objected = self._trials.part(child)
                 if objected:
                     said, name, node = objected, "", child
                     break
@@ -123,9 +82,9 @@ class _Settling:
         named = [name for name in re.findall(r"#/\$defs/(\w+)", said) if name in defs]
         for name in dict.fromkeys([*named, *defs]):
             schema = defs[name]
-            if self._spent():
+            if self._trials.spent:
                 break
-            if isinstance(schema, dict) and self._said({"$ref": f"#/$defs/{name}"}):
+            if isinstance(schema, dict) and self._trials.part({"$ref": f"#/$defs/{name}"}):
                 alone = {key: value for key, value in schema.items() if key != "$ref"}
                 if alone:
                     return name, schema
@@ -133,24 +92,28 @@ class _Settling:
 
     def _drop(self, node: dict[str, Any], said: str) -> bool:
         for keywords in _DROPPED:
-            if keywords[0] not in node or self._spent():
+            if keywords[0] not in node or self._trials.spent:
                 continue
             kept = {keyword: node.pop(keyword) for keyword in keywords if keyword in node}
-            if not self._said(node):
+            self._trials.changed()
+            if not self._trials.part(node):
                 self._note(node, keywords[0], said)
                 return True
             node.update(kept)
+            self._trials.changed()
         if not node:
             return False
         keywords = [keyword for keyword in node if keyword != "type"]
         for keyword in keywords:
             del node[keyword]
+            self._trials.changed()
             self._note(node, keyword, said)
         return bool(keywords)
 
     def _open(self, name: str, said: str) -> bool:
         self._note(self._rewrite.defs[name], "$ref", said)
         self._rewrite.defs[name] = True
+        self._trials.changed()
         return True
 
     def _note(self, node: Any, keyword: str, said: str) -> None:
