@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     )
     from agentkit._types import (
         ChatResponse,
+        DetokenizeResponse,
         EmbeddingsResponse,
         EmbedResponse,
         GenerateResponse,
@@ -139,6 +140,8 @@ if TYPE_CHECKING:
         ShowResponse,
         StatusResponse,
         StoredModel,
+        TemplateResponse,
+        TokenizeResponse,
         TokenLogprob,
         ToolCall,
         ToolFunction,
@@ -189,9 +192,10 @@ _HOMES = {
     "_sqlite": "SQLiteSessions",
     "_tool": "Tool ToolOptions as_tool tool",
     "_types": (
-        "ChatResponse EmbedResponse EmbeddingsResponse GenerateResponse Image ListResponse "
-        "LoadedModel Logprob Message ModelDetails Options ProcessResponse ProgressResponse "
-        "ShowResponse StatusResponse StoredModel TokenLogprob ToolCall ToolFunction VersionResponse "
+        "ChatResponse DetokenizeResponse EmbedResponse EmbeddingsResponse GenerateResponse Image "
+        "ListResponse LoadedModel Logprob Message ModelDetails Options ProcessResponse ProgressResponse "
+        "ShowResponse StatusResponse StoredModel TemplateResponse TokenLogprob TokenizeResponse ToolCall "
+        "ToolFunction VersionResponse "
         "WebFetchResponse WebSearchResponse WebSearchResult"
     ),
     "_usage": "Limits Usage",
@@ -210,6 +214,7 @@ __all__ = [
     "Client",
     "ConnectionError",
     "DefinitionError",
+    "DetokenizeResponse",
     "Difference",
     "EmbedResponse",
     "EmbeddingsResponse",
@@ -257,10 +262,12 @@ __all__ = [
     "ShowResponse",
     "StatusResponse",
     "StoredModel",
+    "TemplateResponse",
     "TextDelta",
     "ThinkingDelta",
     "TimeoutError",
     "TokenLogprob",
+    "TokenizeResponse",
     "Tool",
     "ToolArgumentsDelta",
     "ToolArgumentsError",

@@ -31,6 +31,7 @@ from agentkit._requests import Messages, R, Request
 from agentkit._retry import Attempts, Retry, as_retry
 from agentkit._types import (
     ChatResponse,
+    DetokenizeResponse,
     EmbeddingsResponse,
     EmbedResponse,
     GenerateResponse,
@@ -39,6 +40,8 @@ from agentkit._types import (
     ProgressResponse,
     ShowResponse,
     StatusResponse,
+    TemplateResponse,
+    TokenizeResponse,
     VersionResponse,
     WebFetchResponse,
     WebSearchResponse,
@@ -160,6 +163,32 @@ class Client:
     ) -> EmbeddingsResponse:
         """Vector of one text by the older route; prefer `embed`."""
         return self._send(_requests.embeddings(model, prompt, options, keep_alive))
+
+    def tokenize(
+        self,
+        model: str,
+        text: str,
+        *,
+        add_special: bool = True,
+        parse_special: bool = True,
+        keep_alive: KeepAlive | None = None,
+    ) -> TokenizeResponse:
+        """Token ids of a text: with `add_special` in the marks that the model wants round it, with
+        `parse_special` control tokens where their texts are. Loads the model."""
+        return self._send(_requests.tokenize(model, text, add_special, parse_special, keep_alive))
+
+    def detokenize(
+        self, model: str, tokens: Sequence[int], *, special: bool = True, keep_alive: KeepAlive | None = None
+    ) -> DetokenizeResponse:
+        """Text of token ids, with `special` that of control tokens too. Loads the model."""
+        return self._send(_requests.detokenize(model, tokens, special, keep_alive))
+
+    def apply_template(
+        self, model: str, messages: Messages, **parameters: Unpack[ChatParameters]
+    ) -> TemplateResponse:
+        """The prompt that `chat` would make of the same arguments, and how many tokens it has. Loads the
+        model, and generates nothing."""
+        return self._send(_requests.apply_template(model, messages, parameters))
 
     @overload
     def pull(

@@ -23,6 +23,7 @@ from agentkit._parameters import (
 )
 from agentkit._types import (
     ChatResponse,
+    DetokenizeResponse,
     EmbeddingsResponse,
     EmbedResponse,
     GenerateResponse,
@@ -33,6 +34,8 @@ from agentkit._types import (
     Record,
     ShowResponse,
     StatusResponse,
+    TemplateResponse,
+    TokenizeResponse,
     VersionResponse,
     WebFetchResponse,
     WebSearchResponse,
@@ -123,6 +126,34 @@ def embeddings(
     """Vector of one text, by the older route."""
     body = _body(model=_named(model), prompt=prompt, options=options, keep_alive=keep_alive)
     return Request("POST", "/api/embeddings", EmbeddingsResponse, body, safe=True)
+
+
+def tokenize(
+    model: str, text: str, add_special: bool, parse_special: bool, keep_alive: KeepAlive | None
+) -> Request[TokenizeResponse]:
+    """The tokens of a text."""
+    body = _body(
+        model=_named(model),
+        text=text,
+        add_special=add_special,
+        parse_special=parse_special,
+        keep_alive=keep_alive,
+    )
+    return Request("POST", "/api/tokenize", TokenizeResponse, body, safe=True)
+
+
+def detokenize(
+    model: str, tokens: Sequence[int], special: bool, keep_alive: KeepAlive | None
+) -> Request[DetokenizeResponse]:
+    """The text of tokens."""
+    body = _body(model=_named(model), tokens=list(tokens), special=special, keep_alive=keep_alive)
+    return Request("POST", "/api/detokenize", DetokenizeResponse, body, safe=True)
+
+
+def apply_template(model: str, messages: Messages, parameters: ChatParameters) -> Request[TemplateResponse]:
+    """The prompt that a conversation comes to."""
+    asked = chat(model, messages, False, parameters)
+    return Request("POST", "/api/apply_template", TemplateResponse, asked.body, safe=True)
 
 
 def tags() -> Request[ListResponse]:

@@ -204,6 +204,31 @@ class EmbeddingsResponse(Record):
     embedding: Sequence[float]
 
 
+class TokenizeResponse(Record):
+    """The token ids of a text."""
+
+    model: str
+    tokens: Sequence[int]
+    count: int
+
+
+class DetokenizeResponse(Record):
+    """The text of token ids."""
+
+    model: str
+    text: str
+
+
+class TemplateResponse(Record):
+    """The prompt that a conversation comes to, and how many tokens the model would read."""
+
+    model: str
+    prompt: str
+    prompt_eval_count: int
+    context_length: int
+    """Tokens that there is room for, the answer's among them."""
+
+
 class ModelDetails(Record):
     """What kind of model it is."""
 

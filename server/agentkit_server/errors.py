@@ -8,6 +8,7 @@
     │   ├── InvalidDigest               400 invalid_digest
     │   ├── MissingCapability           400 missing_capability
     │   ├── InvalidGrammar              400 invalid_grammar
+    │   ├── PreviousResponseNotFound    400 previous_response_not_found
     │   ├── SchemaRefused               400 schema_refused   (carries problems)
     │   └── PromptTooLong               400 context_length_exceeded
     ├── Unauthorized                    401 invalid_api_key
@@ -16,6 +17,7 @@
     │   └── ModelNotFound               404 model_not_found
     ├── MethodNotAllowed                405 method_not_allowed
     ├── BodyTooLarge                    413 body_too_large
+    ├── UnsupportedEncoding             415 unsupported_encoding
     ├── DeadlinePassed                  408 deadline_passed
     ├── RequestCancelled                499 request_cancelled
     ├── LoadFailed                      500 load_failed
@@ -25,6 +27,7 @@
     ├── StoreError                      500 store_error
     │   └── PullFailed                  500 pull_failed
     ├── ConstraintFailed                500 constraint_failed
+    ├── SearchFailed                    500 search_failed
     ├── NotBuiltYet                     501 not_implemented
     ├── BindRefused                     500 bind_refused   (at start only)
     └── ServerBusy                      503 server_busy   (carries retry_after)
@@ -141,6 +144,12 @@ class PromptTooLong(BadRequest):
         self.context_length = context_length
 
 
+class PreviousResponseNotFound(BadRequest):
+    """A response that is to be continued and is not stored, or not any more."""
+
+    code = "previous_response_not_found"
+
+
 class Unauthorized(AgentkitError):
     """No API key, or one that is not known."""
 
@@ -180,6 +189,13 @@ class BodyTooLarge(AgentkitError):
 
     status = 413
     code = "body_too_large"
+
+
+class UnsupportedEncoding(AgentkitError):
+    """A request body that is compressed in a way which is not read here."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class DeadlinePassed(AgentkitError):
@@ -240,6 +256,12 @@ class ConstraintFailed(AgentkitError):
     """The model's answer was not valid for what was asked, however often it was tried again."""
 
     code = "constraint_failed"
+
+
+class SearchFailed(AgentkitError):
+    """A search engine does not answer, or not as it should."""
+
+    code = "search_failed"
 
 
 class NotBuiltYet(AgentkitError):

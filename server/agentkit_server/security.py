@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentkit_server.encodings import unpacked
 from agentkit_server.errors import AgentkitError, BadRequest, BodyTooLarge, Forbidden, Unauthorized
 from agentkit_server.hosts import Origins, host_allowed, parse_bind
 from agentkit_server.keys import Keys
@@ -20,7 +21,7 @@ from agentkit_server.settings import Settings
 UNLIMITED_PREFIX = "/api/blobs/"
 """Blob uploads are streamed to disk and checked by digest; the JSON limit is not for them."""
 PREFLIGHT_SECONDS = 600
-EXPOSED_HEADERS = "retry-after, x-request-id"
+EXPOSED_HEADERS = "request-id, retry-after, x-request-id"
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -105,25 +106,30 @@ class SecurityFloor:
         raise Unauthorized(f"{problem}; send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'")
 
     def _limited(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+        """The body, unpacked; bounded as it comes and as it is then."""
         if scope["path"].startswith(UNLIMITED_PREFIX):
-            return receive
+            return unpacked(scope, receive)
         limit = self._max_body_bytes
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise BadRequest(f"the Content-Length {length!r} is not a number of bytes")
         if int(length) > limit:
             raise _too_large(limit)
-        received = 0
+        return _at_most(limit, unpacked(scope, _at_most(limit, receive)))
 
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _too_large(limit)
-            return message
 
-        return receive_limited
+def _at_most(limit: int, receive: Receive) -> Receive:
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive_limited
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -73,3 +73,13 @@ class Settings(BaseSettings):
     """Accepted keys; only their hashes are kept after start."""
     max_body_bytes: int = Field(64 << 20, ge=1024, validation_alias="AGENTKIT_MAX_BODY_BYTES")
     """Largest JSON request body. Blob uploads have no such limit."""
+    responses: Annotated[Path | None, BeforeValidator(_trim)] = Field(
+        None, validation_alias="AGENTKIT_RESPONSES"
+    )
+    """File of stored responses; None = `agentkit/responses.sqlite` in the store root."""
+    responses_keep: Text = Field("720h", validation_alias="AGENTKIT_RESPONSES_KEEP")
+    """How long a response is kept after it was made or last continued; 0 = none are, negative = for ever."""
+    responses_max_bytes: int = Field(1 << 30, ge=1 << 20, validation_alias="AGENTKIT_RESPONSES_MAX_BYTES")
+    """Most bytes of stored responses; beyond, the longest unused go."""
+    search: Text = Field("", validation_alias="AGENTKIT_SEARCH")
+    """URL of a SearXNG instance that models may search the web with; "" = none."""

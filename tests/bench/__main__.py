@@ -19,12 +19,12 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.bench import contenders, cost, imports, prompts, report, schemas
+from tests.bench import contenders, cost, imports, prompts, report, schemas, stored
 from tests.bench.bare import Vocabulary
 from tests.bench.contenders import Agentkit, Contender, Server, Setup
 from tests.bench.report import Metric, Results
 
-PARTS = ["speed", "structured", "cost", "import"]
+PARTS = ["speed", "structured", "cost", "import", "stored"]
 IDLE_S = 5
 IDLE = Metric("CPU while idle", "cores", more_is_better=False, compared=False)
 PREFILL = Metric("prefill", "tokens/s", more_is_better=True)
@@ -60,7 +60,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--predict", type=int, default=128, help="tokens to decode a stream")
     parser.add_argument("--prefix", type=int, default=2000, help="tokens of the shared prefix")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=PARTS, help="one part of four")
+    parser.add_argument("--only", choices=PARTS, help="one part of five")
+    parser.add_argument("--stored", type=int, default=10_000, help="responses to store")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the JSON file")
     return parser.parse_args()
 
@@ -125,7 +126,9 @@ def main() -> None:
     if options.only in (None, "import"):
         # First, while no model warms the machine.
         imports.show(imports.measured(2 * options.rounds))
-    if options.only == "import":
+    if options.only in (None, "stored"):
+        stored.show(stored.measured(options.stored))
+    if options.only in ("import", "stored"):
         return
     gguf = options.gguf if options.only == "cost" else compare(options)
     if gguf is None:

@@ -6,19 +6,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from support.listening import listening
+from support.openapi_truth import Truth
+from support.smollm2 import gguf_path
 from support.thinking_template import THINKING_TOOLS
 from support.tiny_gguf import CHATML, write_tiny_gguf
 
 from agentkit_server.app import create_app
 from agentkit_server.engine.types import Timings, Usage
 from agentkit_server.models.store import Store
+from agentkit_server.openapi import document
+from agentkit_server.runner.process import ProcessLauncher
 from agentkit_server.runner.scripted import ScriptedLauncher, ScriptedModel
 from agentkit_server.settings import Settings
 from agentkit_server.turn.events import Event, Finish, Started
@@ -68,13 +74,31 @@ def app(settings: Settings, launcher: ScriptedLauncher, store: Store) -> FastAPI
     return create_app(settings, launcher, store)
 
 
+@lru_cache
+def truth_of(*, keyed: bool) -> Truth:
+    """What every app says of itself, with a key or without."""
+    settings = Settings(host="127.0.0.1:0", api_keys=["key"] if keyed else [])
+    with TemporaryDirectory() as folder:
+        return Truth(document(create_app(settings, ScriptedLauncher(), Store(Path(folder))), keyed=keyed))
+
+
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the app in this process. A stream arrives whole."""
+    """A client of the app in this process. A stream arrives whole, and every answer is held against the
+    document at /openapi.json."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    async def held(response: httpx.Response) -> None:
+        method, path = response.request.method, response.request.url.path
+        media, body = response.headers.get("content-type", ""), await response.aread()
+        truth = truth_of(keyed=app.state.keyed)
+        assert truth.lies(method, path, response.status_code, media, body) == []
+
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", event_hooks={"response": [held]}
+        ) as client,
     ):
         yield client
 
@@ -84,6 +108,19 @@ async def live_server(app: FastAPI) -> AsyncIterator[str]:
     """The URL of the app on a real port, served on the test's own event loop."""
     async with listening(app) as url:
         yield url
+
+
+@pytest.fixture
+async def smollm2(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server with the real smollm2."""
+    store = Store(tmp_path)
+    store.link_file("smollm2", gguf_path())
+    settings = Settings(host="127.0.0.1:0", models=tmp_path, api_keys=[], context_length=1024)
+    async with (
+        listening(create_app(settings, ProcessLauncher(), store)) as url,
+        httpx.AsyncClient(base_url=url, timeout=120) as client,
+    ):
+        yield client
 
 
 @dataclass

@@ -9,11 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming,
+    CompletionCreateParamsStreaming,
+)
 
 from agentkit_server.dialects.openai_chat import ChatBody
 from agentkit_server.dialects.openai_completions import CompletionBody
 from agentkit_server.dialects.openai_embeddings import EmbeddingBody
-from agentkit_server.dialects.openai_parameters import IGNORED, NEUTRAL, NOT_BUILT
+from agentkit_server.dialects.openai_parameters import IGNORED, NEUTRAL, NOT_BUILT, REFUSED
+from agentkit_server.dialects.rerank import RerankBody
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +55,23 @@ def test_the_documented_neutral_values_are_the_accepted_ones() -> None:
     assert page == code
 
 
+def test_the_documented_refused_parameters_are_the_refused_ones() -> None:
+    assert set(re.findall(r"`(\w+)`", documented("refused"))) == set(REFUSED) - set(NEUTRAL)
+
+
+def test_every_refusal_has_a_status_and_a_reason() -> None:
+    assert set(NEUTRAL) <= set(REFUSED) | NOT_BUILT
+
+
+def test_every_parameter_of_the_published_client_is_known() -> None:
+    fields: set[str] = set()
+    for base in (CompletionCreateParamsNonStreaming, CompletionCreateParamsStreaming):
+        fields |= base.__annotations__.keys()
+    known = {*ChatBody.__struct_fields__, *IGNORED, *NEUTRAL, *NOT_BUILT, *REFUSED}
+    assert fields - known == set()
+    assert len(fields) > 30
+
+
 def test_the_documented_missing_parameters_are_the_missing_ones() -> None:
     assert set(re.findall(r"`(\w+)`", documented("not built"))) == NOT_BUILT - set(NEUTRAL)
 
@@ -60,14 +82,16 @@ def test_the_documented_missing_parameters_are_the_missing_ones() -> None:
         ("completions only", CompletionBody),
         ("chat/completions only", ChatBody),
         ("embeddings", EmbeddingBody),
+        ("rerank", RerankBody),
     ],
 )
 def test_the_documented_honoured_parameters_are_the_fields(heading: str, shape: type[Any]) -> None:
     own = {row[0].strip("`") for row in rows(section(heading))}
     shared = {row[0].strip("`") for row in rows(section("chat/completions and completions"))}
     expected = set(shape.__struct_fields__)
-    assert own == (expected if heading == "embeddings" else expected - shared)
-    assert heading == "embeddings" or shared <= expected
+    alone = heading in ("embeddings", "rerank")
+    assert own == (expected if alone else expected - shared)
+    assert alone or shared <= expected
 
 
 def section(heading: str) -> str:
@@ -89,6 +113,13 @@ async def test_a_neutral_value_is_accepted_and_any_other_refused_by_name(
     refused = await chat(http, **{name: {"type": "something else"}})
     assert refused.status_code == (501 if name in NOT_BUILT else 400)
     assert refused.json()["error"]["param"] == name
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+async def test_a_refused_parameter_is_a_400_that_says_why(http: httpx.AsyncClient, name: str) -> None:
+    refused = await chat(http, **{name: {"type": "something else"}})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+    assert REFUSED[name] in refused.json()["error"]["message"]
 
 
 async def test_a_feature_to_come_is_a_501_in_openai_shape(http: httpx.AsyncClient) -> None:
@@ -140,7 +171,9 @@ async def test_an_unknown_parameter_far_from_any_is_refused_by_name(http: httpx.
         ("frequency_penalty", 3, "frequency_penalty"),
         ("stream", "yes", "stream"),
         ("stream_options", {"include_usages": True}, "stream_options"),
-        ("stream_options", {"include_obfuscation": True}, "stream_options"),
+        ("stream_options", {"include_obfuscation": 1}, "stream_options.include_obfuscation"),
+        ("service_tier", "gold", "service_tier"),
+        ("prompt_cache_key", "x" * 201, "prompt_cache_key"),
         ("messages", "hi", "messages"),
         ("messages", ["hi"], "messages[0]"),
         ("model", 7, "model"),

@@ -76,7 +76,7 @@ async def test_a_tool_needs_no_more_than_a_name(
         ([{"type": "function"}], 400, "tools[0]"),
         ([{"type": 3, "function": {"name": "f"}}], 400, "tools[0]"),
         ([{"type": "web_search"}], 501, "tools[0].type"),
-        ([{"type": "custom", "custom": {"name": "f"}}], 501, "tools[0].type"),
+        ([{"type": "file_search"}], 501, "tools[0].type"),
         ([{"type": "function", "function": []}], 400, "tools[0].function"),
         ([{"type": "function", "function": {}}], 400, "tools[0].function.name"),
         (named("a", ""), 400, "tools[1].function.name"),
@@ -144,6 +144,18 @@ async def test_as_many_tools_as_are_stated_are_taken(
             None,
             ToolChoice(mode="required", names=("a",)),
         ),
+        ({"type": "custom", "custom": {"name": "a"}}, None, ToolChoice(mode="required", names=("a",))),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "required",
+                    "tools": [{"type": "custom", "custom": {"name": "b"}}, *named("a")],
+                },
+            },
+            None,
+            ToolChoice(mode="required", names=("b", "a")),
+        ),
     ],
 )
 async def test_every_form_of_a_choice_is_understood(
@@ -164,7 +176,7 @@ async def test_every_form_of_a_choice_is_understood(
         {},
         {"type": "function"},
         {"type": "function", "function": {"name": ""}},
-        {"type": "custom", "custom": {"name": "a"}},
+        {"type": "custom", "custom": {"name": ""}},
         {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": named("a")}},
         {"type": "allowed_tools", "allowed_tools": {"tools": []}},
         {"type": "allowed_tools", "allowed_tools": {"tools": [{"type": "function"}]}},
@@ -226,7 +238,7 @@ async def test_earlier_calls_and_results_reach_the_turn_in_one_form(
     [
         ("weather", 400, "messages[0].tool_calls[0]"),
         ({"id": "x"}, 400, "messages[0].tool_calls[0]"),
-        ({"id": "x", "type": "custom", "custom": {}}, 501, "messages[0].tool_calls[0]"),
+        ({"id": "x", "type": "custom", "custom": {}}, 400, "messages[0].tool_calls[0].custom.input"),
         ({"id": 7, "function": {"name": "f"}}, 400, "messages[0].tool_calls[0].id"),
         ({"id": "x", "function": {"arguments": {}}}, 400, "messages[0].tool_calls[0].function.name"),
         ({"id": "x", "function": "f"}, 400, "messages[0].tool_calls[0].function.name"),

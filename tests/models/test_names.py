@@ -54,6 +54,11 @@ def test_what_is_outside_the_grammar_is_refused_with_its_value(text: str) -> Non
     assert repr(text) in str(caught.value)
 
 
+def test_a_name_is_refused_at_once_however_long_it_is() -> None:
+    with pytest.raises(InvalidModelName, match="invalid model name"):
+        ModelName.parse("a" * 4_000_000)
+
+
 def test_the_longest_parts_are_allowed() -> None:
     name = ModelName.parse("h" * 350 + "/" + "n" * 80 + "/" + "m" * 80 + ":" + "t" * 80)
     assert [len(part) for part in name.path_parts] == [350, 80, 80, 80]

@@ -68,6 +68,12 @@ def test_anything_else_is_refused_by_name(raw: str | float) -> None:
     assert caught.value.param == "keep_alive"
 
 
+@pytest.mark.parametrize("text", ["9" * 4_000_000, "1h" * 1_000_000 + "x", "." + "1" * 4_000_000])
+def test_a_text_is_refused_at_once_however_long_it_is(text: str) -> None:
+    with pytest.raises(BadRequest, match="invalid keep_alive"):
+        parse_keep_alive(text)
+
+
 def test_a_duration_longer_than_go_can_count_is_refused() -> None:
     with pytest.raises(BadRequest):
         parse_keep_alive("9999999h")

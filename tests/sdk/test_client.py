@@ -138,6 +138,27 @@ def test_a_refused_schema_tells_its_problems(wire) -> None:
         ("stop", ("m",), "POST /api/generate", {"model": "m", "keep_alive": 0, "stream": False}, {}),
         ("embed", ("m", ["a"]), "POST /api/embed", {"model": "m", "input": ["a"]}, {"embeddings": [[1.0]]}),
         ("embeddings", ("m", "a"), "POST /api/embeddings", {"model": "m", "prompt": "a"}, {"embedding": [1]}),
+        (
+            "tokenize",
+            ("m", ""),
+            "POST /api/tokenize",
+            {"model": "m", "text": "", "add_special": True, "parse_special": True},
+            {"model": "m", "tokens": [], "count": 0},
+        ),
+        (
+            "detokenize",
+            ("m", (1, 2)),
+            "POST /api/detokenize",
+            {"model": "m", "tokens": [1, 2], "special": True},
+            {"model": "m", "text": "hi"},
+        ),
+        (
+            "apply_template",
+            ("m", [{"role": "user", "content": "hi"}]),
+            "POST /api/apply_template",
+            {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": False},
+            {"model": "m", "prompt": "hi", "prompt_eval_count": 1, "context_length": 2},
+        ),
     ],
 )
 def test_each_method_has_its_route(wire, method: str, arguments: tuple, sent: str, body, answer) -> None:

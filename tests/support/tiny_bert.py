@@ -3,11 +3,13 @@ vocabulary of a few words, any pooling."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 
 WORDS = (
     "[PAD]",
@@ -23,11 +25,16 @@ WORDS = (
     "▁here",
     "▁there",
 )
-POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3}
+POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
 WIDTH, INNER, HEADS, CONTEXT = 32, 64, 4, 64
 
 
-def write_tiny_bert(path: Path, pooling: Literal["none", "mean", "cls", "last"]) -> Path:
+def write_tiny_bert(
+    path: Path,
+    pooling: Literal["none", "mean", "cls", "last", "rank"],
+    extra: Mapping[str, str | list[str]] | None = None,
+) -> Path:
+    """The same weights whatever the `pooling`; `rank` adds those of `head`. `extra` adds metadata."""
     writer = gguf.GGUFWriter(path, "bert")
     writer.add_name("tiny bert")
     writer.add_context_length(CONTEXT)
@@ -40,12 +47,28 @@ def write_tiny_bert(path: Path, pooling: Literal["none", "mean", "cls", "last"])
     writer.add_pooling_type(gguf.PoolingType(POOLING[pooling]))
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     _add_vocabulary(writer)
+    for key, value in (extra or {}).items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
     _add_weights(writer)
+    if pooling == "rank":
+        for name, values in head().items():
+            writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def head() -> dict[str, npt.NDArray[np.float32]]:
+    """A classification head of one label: a dense layer with tanh, and the label's weights."""
+    random = np.random.default_rng(6)
+    shapes = {"cls.weight": (WIDTH, WIDTH), "cls.bias": (WIDTH,)}
+    shapes |= {"cls.output.weight": (1, WIDTH), "cls.output.bias": (1,)}
+    return {name: random.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter) -> None:

@@ -9,7 +9,8 @@ from typing import Any, cast
 import msgspec
 
 from agentkit_server.dialects._shared import shown
-from agentkit_server.errors import BadRequest, NotBuiltYet
+from agentkit_server.errors import BadRequest
+from agentkit_server.turn.custom import INPUT
 
 _decode = msgspec.json.Decoder().decode
 
@@ -17,8 +18,7 @@ _decode = msgspec.json.Decoder().decode
 def read_calls(given: Sequence[Any], where: str) -> list[dict[str, Any]]:
     """The calls of one assistant message. An id that is not given is "".
 
-    Raises BadRequest, and NotBuiltYet for calls of anything but functions; `where` begins the place that
-    they name.
+    Raises BadRequest; `where` begins the place that it names.
     """
     return [_call(call, f"{where}[{at}]") for at, call in enumerate(given)]
 
@@ -36,20 +36,29 @@ def canonical_call(id: str, function: Any, where: str) -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def custom_call(id: str, tool: Any, where: str) -> dict[str, Any]:
+    """The call `id` of a custom `tool`, `{"name": …, "input": text}`, as one of a function. Raises
+    BadRequest."""
+    fields = cast("dict[str, Any]", tool) if isinstance(tool, dict) else {}
+    text = fields.get("input")
+    if not isinstance(text, str):
+        raise BadRequest(f"{where}.input is {shown(text)}; it must be a text", param=f"{where}.input")
+    return canonical_call(id, {"name": fields.get("name"), "arguments": {INPUT: text}}, where)
+
+
 def _call(call: Any, where: str) -> dict[str, Any]:
-    if not isinstance(call, dict) or "function" not in call:
-        custom = cast("dict[str, Any]", call).get("type") if isinstance(call, dict) else None
-        if custom == "custom":
-            raise NotBuiltYet(f"{where} is of type 'custom', which is not built yet", param=where)
-        raise BadRequest(
-            f"{where} is {shown(call)}; it must be like "  # pyright: ignore[reportUnknownArgumentType]
-            f"{{'id': '...', 'type': 'function', 'function': {{'name': '...', 'arguments': ...}}}}",
-            param=where,
-        )
-    fields = cast("dict[str, Any]", call)
+    fields = cast("dict[str, Any]", call) if isinstance(call, dict) else {}
     id = fields.get("id")
     if id is not None and not isinstance(id, str):
         raise BadRequest(f"{where}.id is {shown(id)}; it must be a text", param=f"{where}.id")
+    if fields.get("type") == "custom":
+        return custom_call(id or "", fields.get("custom"), f"{where}.custom")
+    if "function" not in fields:
+        raise BadRequest(
+            f"{where} is {shown(call)}; it must be like "
+            f"{{'id': '...', 'type': 'function', 'function': {{'name': '...', 'arguments': ...}}}}",
+            param=where,
+        )
     return canonical_call(id or "", fields["function"], f"{where}.function")
 
 

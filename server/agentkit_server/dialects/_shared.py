@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agentkit_server.dialects._control import with_headers
 from agentkit_server.errors import AgentkitError, BadRequest, RequestCancelled
 from agentkit_server.turn.events import Started
 from agentkit_server.turn.run import Backend
@@ -75,9 +76,10 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, whatever its content type.
+    """The body as a JSON object, whatever its content type, with what headers say of context in its fields.
 
-    Raises BadRequest for an empty body, malformed JSON, and JSON that is not an object.
+    Raises BadRequest for an empty body, malformed JSON, JSON that is not an object, and headers that cannot
+    be read or contradict it.
     """
     body = await read_body(request)
     if not body.strip():
@@ -90,7 +92,8 @@ async def read_json(request: Request) -> dict[str, Any]:
         raise BadRequest("the request body is not valid JSON: it is nested too deeply") from None
     if not isinstance(value, dict):
         raise BadRequest('the request body must be a JSON object, for example {"model": "smollm2"}')
-    return cast("dict[str, Any]", value)
+    native = request.url.path.startswith("/api/")
+    return with_headers(cast("dict[str, Any]", value), request.headers, native=native)
 
 
 @asynccontextmanager

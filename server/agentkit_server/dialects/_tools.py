@@ -1,5 +1,5 @@
-"""Tools and the choice among them, as both chat dialects write them: OpenAI's `tools`, `tool_choice` and
-`parallel_tool_calls`. What names no function, or names one twice, is refused by its place."""
+"""Tools and the choice among them, as the chat dialects write them: OpenAI's `tools`, `tool_choice` and
+`parallel_tool_calls`. What names no tool, or names one twice, is refused by its place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Literal, cast
 
 from agentkit_server.dialects._shared import shown
 from agentkit_server.errors import BadRequest, NotBuiltYet
-from agentkit_server.turn.types import Tool, ToolChoice
+from agentkit_server.turn.custom import custom_tool
+from agentkit_server.turn.types import ResponseFormat, Tool, ToolChoice
 
 MAX_TOOLS = 1024
 MAX_NAME_LENGTH = 256
@@ -20,27 +21,32 @@ _MODES: dict[str, Literal["auto", "none", "required"]] = {
 }
 
 
-def read_tools(given: Sequence[Any], param: str = "tools") -> tuple[Tool, ...]:
-    """The functions in `given`, each `{"type": "function", "function": {name, description, parameters}}`;
-    at most `MAX_TOOLS`, no two of one name. Other keys say nothing to a model and are skipped.
+def read_tools(given: Sequence[Any], param: str = "tools", *, custom: bool = False) -> tuple[Tool, ...]:
+    """The functions in `given`, each `{"type": "function", "function": {name, description, parameters}}`, and
+    with `custom` custom tools, each `{"type": "custom", "custom": {name, description, format}}`; at most
+    `MAX_TOOLS`, no two of one name. Other keys say nothing to a model and are skipped.
 
     Raises BadRequest, and NotBuiltYet for another type of tool; `param` begins the place they name.
     """
     _check_count(given, param)
-    wrapped = [_function(tool, f"{param}[{at}]") for at, tool in enumerate(given)]
-    return _distinct(
-        [_tool(function, f"{param}[{at}].function") for at, function in enumerate(wrapped)], param
-    )
+    return _distinct([_wrapped(tool, f"{param}[{at}]", custom) for at, tool in enumerate(given)], param)
 
 
 def read_functions(given: Sequence[Any], param: str = "functions") -> tuple[Tool, ...]:
     """The same for OpenAI's older form: functions without a wrapper. Raises BadRequest."""
     _check_count(given, param)
-    return _distinct([_tool(function, f"{param}[{at}]") for at, function in enumerate(given)], param)
+    return _distinct([read_function(function, f"{param}[{at}]") for at, function in enumerate(given)], param)
+
+
+def read_custom(given: Any, where: str) -> Tool:
+    """A custom tool without a wrapper: name, description and format, which is `text` or a grammar, written as
+    chat/completions or as Responses do. Raises BadRequest; `where` begins the place that it names."""
+    name, description = _named(given, where)
+    return custom_tool(name, description, _text_format(given.get("format"), f"{where}.format"))
 
 
 def read_tool_choice(given: Any, parallel: bool | None = None) -> ToolChoice:
-    """`auto`, `none`, `required` (`any` is the same), one function, or OpenAI's `allowed_tools`; None = auto.
+    """`auto`, `none`, `required` (`any` is the same), one tool, or OpenAI's `allowed_tools`; None = auto.
 
     Raises BadRequest. Whether the names are among the tools is for the turn to say.
     """
@@ -51,7 +57,7 @@ def read_tool_choice(given: Any, parallel: bool | None = None) -> ToolChoice:
         return ToolChoice(mode=_MODES[given], parallel=parallel)
     fields = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     match fields.get("type"):
-        case "function":
+        case "function" | "custom":
             return ToolChoice(mode="required", names=(_chosen_name(given),), parallel=parallel)
         case "allowed_tools":
             return _allowed(fields, parallel)
@@ -71,9 +77,10 @@ def _allowed(choice: dict[str, Any], parallel: bool) -> ToolChoice:
 
 def _chosen_name(choice: Any) -> str:
     fields = cast("dict[str, Any]", choice) if isinstance(choice, dict) else {}
-    function = fields.get("function", fields)
-    name = cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
-    if fields.get("type") != "function" or not isinstance(name, str) or not name:
+    kind = fields.get("type")
+    tool = fields.get(str(kind), fields)
+    name = cast("dict[str, Any]", tool).get("name") if isinstance(tool, dict) else None
+    if kind not in ("function", "custom") or not isinstance(name, str) or not name:
         raise _bad_choice(choice)
     return name
 
@@ -81,8 +88,8 @@ def _chosen_name(choice: Any) -> str:
 def _bad_choice(given: Any) -> BadRequest:
     return BadRequest(
         f"tool_choice is {shown(given)}; it must be 'auto', 'none', 'required', "
-        f"{{'type': 'function', 'function': {{'name': '...'}}}} or {{'type': 'allowed_tools', "
-        f"'allowed_tools': {{'mode': 'auto' or 'required', 'tools': [...]}}}}",
+        f"{{'type': 'function', 'function': {{'name': '...'}}}}, the same of 'custom', or "
+        f"{{'type': 'allowed_tools', 'allowed_tools': {{'mode': 'auto' or 'required', 'tools': [...]}}}}",
         param="tool_choice",
     )
 
@@ -92,13 +99,16 @@ def _check_count(given: Sequence[Any], param: str) -> None:
         raise BadRequest(f"{param} has {len(given)} entries; send at most {MAX_TOOLS}", param=param)
 
 
-def _function(tool: Any, where: str) -> Any:
+def _wrapped(tool: Any, where: str, custom: bool) -> Tool:
     fields = cast("dict[str, Any]", tool) if isinstance(tool, dict) else {}
     # The published ollama client leaves a type out that was not given.
     kind = fields.get("type", "function")
+    if custom and kind == "custom":
+        return read_custom(fields.get("custom"), f"{where}.custom")
     if isinstance(kind, str) and kind and kind != "function":
+        built = "only 'function' and 'custom' are" if custom else "only 'function' is"
         raise NotBuiltYet(
-            f"{where}.type is {kind!r}; only 'function' is built in this version", param=f"{where}.type"
+            f"{where}.type is {shown(kind)}; {built} built in this version", param=f"{where}.type"
         )
     if kind != "function" or "function" not in fields:
         raise BadRequest(
@@ -106,15 +116,21 @@ def _function(tool: Any, where: str) -> Any:
             f"{{'type': 'function', 'function': {{'name': '...', 'parameters': {{...}}}}}}",
             param=where,
         )
-    return fields["function"]
+    return read_function(fields["function"], f"{where}.function")
 
 
-def _tool(function: Any, where: str) -> Tool:
-    if not isinstance(function, dict):
-        raise BadRequest(
-            f"{where} is {shown(function)}; it must be an object with a name and parameters", param=where
-        )
-    fields = cast("dict[str, Any]", function)
+def read_function(function: Any, where: str) -> Tool:
+    """A function without a wrapper. Raises BadRequest; `where` is the place that it names."""
+    name, description = _named(function, where)
+    parameters = _parameters(function.get("parameters"), f"{where}.parameters")
+    return Tool(name=name, description=description, parameters=parameters)
+
+
+def _named(tool: Any, where: str) -> tuple[str, str]:
+    """Name and description."""
+    if not isinstance(tool, dict):
+        raise BadRequest(f"{where} is {shown(tool)}; it must be an object with a name", param=where)
+    fields = cast("dict[str, Any]", tool)
     name, description = fields.get("name"), fields.get("description")
     if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_LENGTH:
         raise BadRequest(
@@ -125,8 +141,30 @@ def _tool(function: Any, where: str) -> Tool:
         raise BadRequest(
             f"{where}.description is {shown(description)}; it must be a text", param=f"{where}.description"
         )
-    parameters = _parameters(fields.get("parameters"), f"{where}.parameters")
-    return Tool(name=name, description=description or "", parameters=parameters)
+    return name, description or ""
+
+
+def _text_format(given: Any, where: str) -> ResponseFormat | None:
+    match given:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "grammar"}:
+            # In chat/completions the grammar is an object of its own.
+            fields = cast("dict[str, Any]", given)
+            match fields.get("grammar", fields):
+                case {"syntax": "lark", "definition": str(definition)}:
+                    return ResponseFormat(kind="grammar", value=definition)
+                case {"syntax": "regex", "definition": str(definition)}:
+                    return ResponseFormat(kind="regex", value=definition)
+                case _:
+                    pass
+        case _:
+            pass
+    raise BadRequest(
+        f"{where} is {shown(given)}; it must be {{'type': 'text'}} or {{'type': 'grammar', 'grammar': "
+        f"{{'syntax': 'lark' or 'regex', 'definition': '...'}}}}",
+        param=where,
+    )
 
 
 def _parameters(given: Any, where: str) -> dict[str, Any]:

@@ -14,35 +14,50 @@ from agentkit_server.dialects import (
     native_generate,
     native_models,
     native_pull,
+    native_tokens,
 )
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import backend_of
+from agentkit_server.dialects.native_described import NOT_BUILT_YET, RELEASE_RUN, ROOT, STATUS, VERSION
 from agentkit_server.dialects.native_lines import native_json
 from agentkit_server.errors import NotBuiltYet
 
 router = APIRouter()
-for _part in (native_generate, native_chat, native_embed, native_models, native_pull, native_blobs):
+for _part in (
+    native_generate,
+    native_chat,
+    native_embed,
+    native_models,
+    native_pull,
+    native_blobs,
+    native_tokens,
+):
     router.include_router(_part.router)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
+@described(ROOT)
 async def root() -> Response:
     """The text that Ollama's clients look for to see whether a server is there."""
     return PlainTextResponse("Ollama is running")
 
 
 @router.api_route("/api/version", methods=["GET", "HEAD"])
+@described(VERSION)
 async def server_version() -> Response:
     """The version of this server."""
     return native_json({"version": version("agentkit")})
 
 
 @router.get("/api/status")
+@described(STATUS)
 async def status() -> Response:
     """There is no cloud here, and no way to turn one on."""
     return native_json({"cloud": {"disabled": True, "source": "config"}})
 
 
 @router.delete("/api/runs/{run_id:path}")
+@described(RELEASE_RUN)
 async def release_run(request: Request, run_id: str) -> Response:
     """A run is over: the prefix that its requests pinned by `run_id` may go like any other. An extension;
     answers the same whether there was one or not."""
@@ -52,6 +67,7 @@ async def release_run(request: Request, run_id: str) -> Response:
 
 @router.post("/api/create")
 @router.post("/api/push")
+@described(NOT_BUILT_YET)
 async def not_built_yet(request: Request) -> Response:
     """Documented routes of later versions."""
     raise NotBuiltYet(f"{request.url.path} is not built yet in this version")

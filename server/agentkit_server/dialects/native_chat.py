@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from agentkit_server.dialects._calls import read_calls
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._tools import read_tool_choice, read_tools
 from agentkit_server.dialects.native_answer import alternatives, answer, load_only, more
+from agentkit_server.dialects.native_described import CHAT
 from agentkit_server.dialects.native_options import read_format, read_think, refuse_images, run_options
 from agentkit_server.dialects.native_types import ChatBody, ChatMessage, read_as
 from agentkit_server.errors import BadRequest
@@ -35,6 +37,7 @@ class ChatShape:
 
 
 @router.post("/api/chat")
+@described(CHAT, ChatBody)
 async def chat(request: Request) -> Response:
     """Answer the messages; none loads or unloads the model."""
     body = await read_as(request, ChatBody)

@@ -7,7 +7,9 @@ from typing import Any, cast
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import backend_of, unless_gone
+from agentkit_server.dialects.native_described import EMBED, EMBEDDINGS
 from agentkit_server.dialects.native_lines import native_json
 from agentkit_server.dialects.native_options import warned_options
 from agentkit_server.dialects.native_types import EmbedBody, EmbeddingsBody, read_as
@@ -18,6 +20,7 @@ router = APIRouter()
 
 
 @router.post("/api/embed")
+@described(EMBED, EmbedBody)
 async def embed_inputs(request: Request) -> Response:
     """One vector of length 1 for each input. What was cut to fit is counted in `truncated_tokens`."""
     body = await read_as(request, EmbedBody)
@@ -35,6 +38,7 @@ async def embed_inputs(request: Request) -> Response:
 
 
 @router.post("/api/embeddings")
+@described(EMBEDDINGS, EmbeddingsBody)
 async def embed_prompt(request: Request) -> Response:
     """One vector as the model gives it, of whatever length; an empty prompt only loads the model."""
     body = await read_as(request, EmbeddingsBody)

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects.native_answer import alternatives, answer, load_only, more
+from agentkit_server.dialects.native_described import GENERATE
 from agentkit_server.dialects.native_options import read_format, read_think, refuse_images, run_options
 from agentkit_server.dialects.native_types import GenerateBody, read_as
 from agentkit_server.errors import BadRequest, ModelNotFound, NotBuiltYet
@@ -36,6 +38,7 @@ class GenerateShape:
 
 
 @router.post("/api/generate")
+@described(GENERATE, GenerateBody)
 async def generate(request: Request) -> Response:
     """Continue a prompt; an empty one loads or unloads the model."""
     body = await read_as(request, GenerateBody)

@@ -10,7 +10,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import backend_of
+from agentkit_server.dialects.native_described import COPY, DELETE, PS, SHOW, TAGS
 from agentkit_server.dialects.native_lines import native_json, rfc3339
 from agentkit_server.dialects.native_types import CopyBody, ModelBody, ShowBody, read_as
 from agentkit_server.errors import BadRequest, InvalidModelName
@@ -29,6 +31,7 @@ LONG_ARRAY = 16
 
 
 @router.api_route("/api/tags", methods=["GET", "HEAD"])
+@described(TAGS)
 async def tags(request: Request) -> Response:
     """Every usable model in the store, the newest first."""
     models = await to_thread.run_sync(backend_of(request).store.list)
@@ -36,12 +39,14 @@ async def tags(request: Request) -> Response:
 
 
 @router.get("/api/ps")
+@described(PS)
 async def ps(request: Request) -> Response:
     """Every model that is loaded or loading, the one used last first."""
     return native_json({"models": [_loaded(row) for row in backend_of(request).residency.loaded()]})
 
 
 @router.post("/api/show")
+@described(SHOW, ShowBody)
 async def show(request: Request) -> Response:
     """Everything known about one model."""
     body = await read_as(request, ShowBody)
@@ -52,6 +57,7 @@ async def show(request: Request) -> Response:
 
 
 @router.post("/api/copy")
+@described(COPY, CopyBody)
 async def copy(request: Request) -> Response:
     """Give a model a second name."""
     body = await read_as(request, CopyBody)
@@ -63,6 +69,7 @@ async def copy(request: Request) -> Response:
 
 
 @router.delete("/api/delete")
+@described(DELETE, ModelBody)
 async def delete(request: Request) -> Response:
     """Forget a model, and unload it."""
     body = await read_as(request, ModelBody)

@@ -60,7 +60,7 @@ def warned_options(given: Mapping[str, Any]) -> Options:
     """The options, with a warning in the log for names that have no effect. Raises BadRequest."""
     options = read_options(given)
     for name in options.unknown:
-        log.warning("invalid option provided: %s", name[:80])
+        log.warning("invalid option provided: %s", shown(name))
     for name in options.retired:
         log.warning("option without effect: %s", name)
     return options

@@ -9,7 +9,9 @@ from typing import Any, cast
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import Stream, unless_gone
+from agentkit_server.dialects.native_described import PULL
 from agentkit_server.dialects.native_lines import NDJSON, error_line, line, native_json
 from agentkit_server.dialects.native_types import PullBody, read_as
 from agentkit_server.errors import BadRequest, PullFailed
@@ -19,6 +21,7 @@ router = APIRouter()
 
 
 @router.post("/api/pull")
+@described(PULL, PullBody)
 async def pull(request: Request) -> Response:
     """Progress lines that end in `success`, or one such object. A model that cannot be fetched is an
     error line, a name that cannot be one a 400."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from agentkit_server.dialects._shared import read_json
+from agentkit_server.dialects._shared import read_json, shown
 from agentkit_server.errors import BadRequest
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,29 @@ class EmbeddingsBody(ModelBody, kw_only=True):
     options: dict[str, Any] = {}
 
 
+class TokensBody(ModelBody, kw_only=True):
+    """What tokenize and detokenize share."""
+
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] = {}
+    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+
+
+class TokenizeBody(TokensBody, kw_only=True):
+    text: str | None = None
+    add_special: bool = True
+    parse_special: bool = True
+
+
+class DetokenizeBody(TokensBody, kw_only=True):
+    tokens: list[int] | None = None
+    special: bool = True
+
+
+class TemplateBody(ChatBody, kw_only=True):
+    tokens: bool = False
+
+
 class ShowBody(ModelBody, kw_only=True):
     system: str = ""
     template: str = ""
@@ -122,7 +145,7 @@ async def read_as(request: Request, shape: type[Body]) -> Body:
     body = await read_json(request)
     known = set(shape.__struct_encode_fields__)
     if unknown := body.keys() - known:
-        log.warning("%s: ignoring unknown fields: %s", request.url.path, ", ".join(sorted(unknown)[:20]))
+        log.warning("%s: ignoring unknown fields: %s", request.url.path, shown(sorted(unknown)))
     given = {name: value for name, value in body.items() if value is not None and name in known}
     try:
         return msgspec.convert(_without_nulls(given), shape)

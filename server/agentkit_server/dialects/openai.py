@@ -5,17 +5,34 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from agentkit_server.dialects import openai_chat, openai_completions, openai_embeddings, openai_models
+from agentkit_server.dialects import (
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_models,
+    rerank,
+    responses,
+    responses_stored,
+)
+from agentkit_server.dialects._described import described
+from agentkit_server.dialects.openai_described import NOT_BUILT_YET
 from agentkit_server.errors import NotBuiltYet
 
 router = APIRouter()
-for endpoint in (openai_chat, openai_completions, openai_embeddings, openai_models):
+for endpoint in (
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_models,
+    rerank,
+    responses,
+    responses_stored,
+):
     router.include_router(endpoint.router)
 
 
 @router.post("/v1/audio/transcriptions")
-@router.post("/v1/messages")
-@router.post("/v1/responses")
+@described(NOT_BUILT_YET)
 async def not_built_yet(request: Request) -> Response:
     """Documented routes of later versions."""
     raise NotBuiltYet(f"{request.url.path} is not built yet in this version")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import read_json, shown
 from agentkit_server.dialects._tools import read_functions, read_tool_choice, read_tools
 from agentkit_server.dialects.openai_answer import answer
 from agentkit_server.dialects.openai_chat_answer import ChatAnswer
+from agentkit_server.dialects.openai_described import CHAT
 from agentkit_server.dialects.openai_formats import read_format
 from agentkit_server.dialects.openai_messages import chat_messages
 from agentkit_server.dialects.openai_parameters import (
@@ -43,6 +45,7 @@ class ChatBody(ThinkingBody, kw_only=True):
     # OpenAI's older form of the same.
     functions: list[Any] | None = None
     function_call: str | dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     # Extensions.
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
@@ -54,6 +57,7 @@ class ChatBody(ThinkingBody, kw_only=True):
 
 
 @router.post("/v1/chat/completions")
+@described(CHAT, ChatBody)
 async def chat_completions(request: Request) -> Response:
     """One answer of `n` choices to a conversation."""
     body = parse(await read_json(request), ChatBody)
@@ -66,9 +70,12 @@ def _answer(body: ChatBody) -> ChatAnswer:
     return ChatAnswer(
         n=body.n or 1,
         include_usage=body.include_usage,
+        obfuscates=body.obfuscates,
         logprobs=bool(body.logprobs),
         names=names | ({"response_format": demand.param} if demand else {}),
         legacy=body.legacy,
+        # There is one tier, and this is its name.
+        extras={"service_tier": "default"} if body.service_tier else {},
     )
 
 
@@ -93,7 +100,7 @@ def chat_turn(body: ChatBody) -> Turn:
         thinking_budget=body.thinking_budget,
         keep_alive=body.keep_alive,
         max_seconds=body.max_seconds,
-        run_id=body.run_id or "",
+        run_id=body.pin,
         truncate=bool(body.truncate),
         defaults=DEFAULTS,
     )
@@ -102,7 +109,7 @@ def chat_turn(body: ChatBody) -> Turn:
 def _tools(body: ChatBody) -> tuple[Tool, ...]:
     if body.legacy and body.tools:
         raise BadRequest("functions is the older form of tools; send one of them", param="functions")
-    return read_functions(body.functions) if body.functions else read_tools(body.tools or ())
+    return read_functions(body.functions) if body.functions else read_tools(body.tools or (), custom=True)
 
 
 def _tool_choice(body: ChatBody) -> ToolChoice:

@@ -42,11 +42,14 @@ class ChatAnswer:
 
     n: int = 1
     include_usage: bool = False
+    obfuscates: bool = False
     logprobs: bool = False
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the caller calls the parameters of a turn, where it is something else."""
     legacy: bool = False
     """A call is told as `function_call`."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of the answer, and of every chunk, that repeat what was asked."""
     kind = "chatcmpl"
 
     def param(self, name: str) -> str:
@@ -61,8 +64,13 @@ class ChatAnswer:
         self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
     ) -> AsyncGenerator[bytes]:
         """Server-sent events up to and with `[DONE]`. Closes `events`."""
-        chunks = Chunks(envelope, "chat.completion.chunk", self.include_usage)
+        chunks = Chunks(
+            {**envelope.fields, **self.extras, "object": "chat.completion.chunk"},
+            include_usage=self.include_usage,
+            obfuscates=self.obfuscates,
+        )
         tally = Tally(self.n)
+        custom: set[tuple[int, int]] = set()
         async with aclosing(events):
             first: dict[str, Any] = {"role": "assistant", "content": ""}
             for index in range(self.n):
@@ -73,10 +81,12 @@ class ChatAnswer:
                         yield chunks.choice(_chunk(index, {"content": text}, logprobs=logprobs))
                     case ThinkingDelta(index, text):
                         yield chunks.choice(_chunk(index, _thoughts(text)))
-                    case ToolCallStart(index, call, id, name):
-                        yield chunks.choice(_chunk(index, self._call_begins(call, id, name)))
+                    case ToolCallStart(index, call):
+                        custom |= {(index, call)} if event.custom else set()
+                        yield chunks.choice(_chunk(index, self._call_begins(event)))
                     case ToolArgumentsDelta(index, call, text) if text:
-                        yield chunks.choice(_chunk(index, self._call_goes_on(call, text)))
+                        more = self._call_goes_on(call, text, custom=(index, call) in custom)
+                        yield chunks.choice(_chunk(index, more))
                     case Finish(index):
                         tally.add(event)
                         yield chunks.choice(_chunk(index, {}, self._ending(event)))
@@ -91,7 +101,7 @@ class ChatAnswer:
         collected = await collect(events, self.n)
         choices = [self._whole_choice(index, choice) for index, choice in enumerate(collected.choices)]
         fields = {"object": "chat.completion", "choices": choices, "usage": collected.usage}
-        return {**envelope.fields, **fields, **notices(started)}
+        return {**envelope.fields, **fields, **self.extras, **notices(started)}
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         assert choice.finish is not None
@@ -113,35 +123,45 @@ class ChatAnswer:
         }
 
     def _calls(self, calls: list[Call]) -> dict[str, Any]:
-        functions = [{"name": call.name, "arguments": "".join(call.arguments)} for call in calls]
+        told = [_told(call.name, "".join(call.arguments), custom=call.custom) for call in calls]
         if self.legacy:
-            return {"function_call": functions[0]}
-        ids = [call.id for call in calls]
+            return {"function_call": told[0]["function"]}
         return {
             "tool_calls": [
-                {"id": id, "type": "function", "function": function}
-                for id, function in zip(ids, functions, strict=True)
+                {"id": call.id, "type": _kind(custom=call.custom), **one}
+                for call, one in zip(calls, told, strict=True)
             ]
         }
 
-    def _call_begins(self, call: int, id: str, name: str) -> dict[str, Any]:
-        function = {"name": name, "arguments": ""}
+    def _call_begins(self, call: ToolCallStart) -> dict[str, Any]:
+        told = _told(call.name, "", custom=call.custom)
         if self.legacy:
-            return {"function_call": function}
-        return {"tool_calls": [{"index": call, "id": id, "type": "function", "function": function}]}
+            return {"function_call": told["function"]}
+        return {
+            "tool_calls": [{"index": call.call, "id": call.id, "type": _kind(custom=call.custom), **told}]
+        }
 
-    def _call_goes_on(self, call: int, text: str) -> dict[str, Any]:
-        function = {"arguments": text}
+    def _call_goes_on(self, call: int, text: str, *, custom: bool) -> dict[str, Any]:
+        told = {"custom": {"input": text}} if custom else {"function": {"arguments": text}}
         return (
-            {"function_call": function}
-            if self.legacy
-            else {"tool_calls": [{"index": call, "function": function}]}
+            {"function_call": told["function"]} if self.legacy else {"tool_calls": [{"index": call, **told}]}
         )
 
     def _ending(self, finish: Finish) -> dict[str, str | None]:
         if finish.reason != "stop" or not finish.tool_calls:
             return ending(finish)
         return {"finish_reason": "function_call" if self.legacy else "tool_calls"}
+
+
+def _kind(*, custom: bool) -> str:
+    return "custom" if custom else "function"
+
+
+def _told(name: str, arguments: str, *, custom: bool) -> dict[str, Any]:
+    """A call, as chat/completions has it beside its id and type."""
+    if custom:
+        return {"custom": {"name": name, "input": arguments}}
+    return {"function": {"name": name, "arguments": arguments}}
 
 
 def _thoughts(text: str) -> dict[str, str]:

@@ -12,8 +12,10 @@ from fastapi import APIRouter, Request
 from msgspec import Meta
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import read_json
 from agentkit_server.dialects.openai_answer import answer
+from agentkit_server.dialects.openai_described import COMPLETIONS
 from agentkit_server.dialects.openai_formats import read_format
 from agentkit_server.dialects.openai_parameters import (
     DEFAULTS,
@@ -47,6 +49,7 @@ class CompletionBody(SamplingBody, kw_only=True):
 
 
 @router.post("/v1/completions")
+@described(COMPLETIONS, CompletionBody)
 async def completions(request: Request) -> Response:
     """`n` continuations of each prompt."""
     body = parse(await read_json(request), CompletionBody)
@@ -73,7 +76,7 @@ def completion_turns(body: CompletionBody, prompts: list[str | list[int]]) -> li
             response_format=demand and demand.format,
             keep_alive=body.keep_alive,
             max_seconds=body.max_seconds,
-            run_id=body.run_id or "",
+            run_id=body.pin,
             truncate=bool(body.truncate),
             verb="generate",
             defaults=DEFAULTS,
@@ -89,6 +92,7 @@ class CompletionAnswer:
 
     def __init__(self, body: CompletionBody, prompts: list[str | list[int]]) -> None:
         self._include_usage = body.include_usage
+        self._obfuscates = body.obfuscates
         self._demand = read_format(body)
         self._logprobs = body.logprobs
         self._n = body.n or 1
@@ -103,7 +107,11 @@ class CompletionAnswer:
         self, started: Started, events: AsyncGenerator[Event], envelope: Envelope
     ) -> AsyncGenerator[bytes]:
         """Server-sent events up to and with `[DONE]`. Closes `events`."""
-        chunks = Chunks(envelope, "text_completion", self._include_usage)
+        chunks = Chunks(
+            {**envelope.fields, "object": "text_completion"},
+            include_usage=self._include_usage,
+            obfuscates=self._obfuscates,
+        )
         tally, said = Tally(self._n), notices(started)
         offsets = [0] * len(self._echoes)
         async with aclosing(events):

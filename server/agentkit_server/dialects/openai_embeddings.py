@@ -11,8 +11,10 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import backend_of, read_json, unless_gone
-from agentkit_server.dialects.openai_parameters import Count, parse, texts_or_tokens
+from agentkit_server.dialects.openai_described import EMBEDDINGS
+from agentkit_server.dialects.openai_parameters import Count, RunId, Seconds, parse, texts_or_tokens
 from agentkit_server.dialects.openai_wire import json_response
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.turn.embed import EmbedRequest, embed
@@ -31,9 +33,13 @@ class EmbeddingBody(msgspec.Struct, kw_only=True):
     num_ctx: Count | None = None
     keep_alive: str | float | None = None
     truncate: bool | None = None
+    max_seconds: Seconds | None = None
+    run_id: RunId | None = None
+    """Accepted: an input leaves no prefix that could be pinned."""
 
 
 @router.post("/v1/embeddings")
+@described(EMBEDDINGS, EmbeddingBody)
 async def embeddings(request: Request) -> Response:
     """One vector of length 1 for each input. An input that does not fit is an error unless `truncate`."""
     body = parse(await read_json(request), EmbeddingBody)
@@ -45,6 +51,7 @@ async def embeddings(request: Request) -> Response:
         dimensions=body.dimensions,
         load=LoadOptions(num_ctx=body.num_ctx),
         keep_alive=body.keep_alive,
+        max_seconds=body.max_seconds,
     )
     found = await unless_gone(request, embed(backend_of(request), wanted))
     encode = _base64 if body.encoding_format == "base64" else _numbers

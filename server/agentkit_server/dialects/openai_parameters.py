@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
+from agentkit_server.dialects._control import LONGEST_RUN_ID, MOST_SECONDS
 from agentkit_server.dialects._shared import shown
 from agentkit_server.dialects.openai_formats import FormatBody
 from agentkit_server.engine.types import Sampling
@@ -24,28 +25,33 @@ IGNORED = frozenset(
         "guided_decoding_backend",
         "metadata",
         "prediction",
-        "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
-        "store",
         "user",
     }
 )
-"""Accepted with any value: they are for billing, storage, abuse checks or speed, never for the text."""
+"""Accepted with any value: they are for bookkeeping, abuse checks or speed, never for the text."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
-    "service_tier": ("auto", "default"),
+    "store": (False,),
     "verbosity": ("medium",),
 }
 """Accepted with these values, which ask for what happens anyway; any other value is refused."""
+
+REFUSED: dict[str, str] = {
+    "moderation": "there is no moderation here",
+    "store": "chat completions are not stored; those of /v1/responses are",
+    "verbosity": "models have no such setting; ask in a message for a short or a long answer",
+}
+"""Refused with 400, and why. Those of `NEUTRAL` only with another value."""
 
 NOT_BUILT = frozenset(
     {
         "audio",
         "modalities",
         "structural_tag",
-        "verbosity",
         "web_search_options",
     }
 )
@@ -61,16 +67,14 @@ StopString = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_LENGTH)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Seconds = Annotated[float, Meta(gt=0, le=MOST_SECONDS)]
+RunId = Annotated[str, Meta(max_length=LONGEST_RUN_ID)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.include_obfuscation:
-            raise ValueError("include_obfuscation pads chunks against eavesdroppers, which is not built yet")
 
 
 class SamplingBody(FormatBody, kw_only=True):
@@ -97,12 +101,22 @@ class SamplingBody(FormatBody, kw_only=True):
     num_ctx: Count | None = None
     keep_alive: str | float | None = None
     truncate: bool | None = None
-    max_seconds: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    run_id: Annotated[str, Meta(max_length=200)] | None = None
+    max_seconds: Seconds | None = None
+    run_id: RunId | None = None
+    prompt_cache_key: RunId | None = None
 
     @property
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def obfuscates(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_obfuscation)
+
+    @property
+    def pin(self) -> str:
+        """The name that the prefix of this request is pinned under, "" for none."""
+        return self.run_id or self.prompt_cache_key or ""
 
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -130,7 +144,7 @@ def parse(body: dict[str, Any], shape: type[Body]) -> Body:
     fields = shape.__struct_fields__
     given: dict[str, Any] = {}
     for name, value in body.items():
-        if value is None or name in IGNORED:
+        if value is None or (name in IGNORED and name not in fields):
             continue
         if name in fields:
             given[name] = value
@@ -192,12 +206,13 @@ def _refusal(name: str, value: Any, known: tuple[str, ...]) -> UnsupportedParame
         return NotBuiltYet(
             f"{name!r} = {shown(value)} is not built yet in this version; leave it out", param=name
         )
-    if name in NEUTRAL:
-        served = ", ".join(repr(neutral) for neutral in NEUTRAL[name])
+    if name in REFUSED:
+        served = "".join(f"use {neutral!r}, or " for neutral in NEUTRAL.get(name, ()))
         return UnsupportedParameter(
-            f"{name!r} = {shown(value)} is not served here; use {served}, or leave it out", param=name
+            f"{name!r} = {shown(value)} is not served: {REFUSED[name]}; {served}leave it out", param=name
         )
-    close = difflib.get_close_matches(name, (*known, *IGNORED, *NEUTRAL, *NOT_BUILT), n=1, cutoff=0.7)
+    others = (*IGNORED, *NEUTRAL, *REFUSED, *NOT_BUILT)
+    close = difflib.get_close_matches(name, (*known, *others), n=1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}?" if close else "leave it out"
     return UnsupportedParameter(f"unknown parameter {name!r}: {hint}", param=name)
 

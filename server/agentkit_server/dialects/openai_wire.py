@@ -28,11 +28,22 @@ from agentkit_server.turn.events import (
 VERSION = version("agentkit")
 encode = msgspec.json.encode
 DONE = b"data: [DONE]\n\n"
+EVEN_BYTES = 128
+"""A chunk that is padded has a multiple of as many bytes, so that its length does not tell its text."""
+_OBFUSCATION = b',"obfuscation":"'
 
 
 def sse(data: bytes) -> bytes:
     """One server-sent event. `data` is JSON without line breaks."""
     return b"data: " + data + b"\n\n"
+
+
+def padded(chunk: bytes) -> bytes:
+    """`chunk`, an event whose data is an object, with random letters up to the next multiple of
+    `EVEN_BYTES`."""
+    missing = -(len(chunk) + len(_OBFUSCATION) + 1) % EVEN_BYTES
+    padding = secrets.token_hex(EVEN_BYTES // 2)[:missing].encode()
+    return chunk[: -len(b"}\n\n")] + _OBFUSCATION + padding + b'"}\n\n'
 
 
 def json_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
@@ -61,15 +72,18 @@ class Envelope:
 class Chunks:
     """Encodes the chunks of one stream."""
 
-    def __init__(self, envelope: Envelope, kind: str, include_usage: bool) -> None:
-        """`include_usage` also puts `usage: null` on every chunk but the last, as OpenAI does."""
-        self._head = b"data: " + encode({**envelope.fields, "object": kind})[:-1] + b',"choices":['
+    def __init__(self, fields: dict[str, Any], *, include_usage: bool, obfuscates: bool) -> None:
+        """`fields` are those of every chunk. `include_usage` also puts `usage: null` on every chunk but the
+        last, as OpenAI does. `obfuscates` makes chunks of different texts equally long."""
+        self._head = b"data: " + encode(fields)[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._include_usage = include_usage
+        self._obfuscates = obfuscates
 
     def choice(self, choice: dict[str, Any]) -> bytes:
         """A chunk with one choice."""
-        return self._head + encode(choice) + self._tail
+        chunk = self._head + encode(choice) + self._tail
+        return padded(chunk) if self._obfuscates else chunk
 
     def started(self, choice: dict[str, Any], notices: dict[str, Any]) -> bytes:
         """A first chunk, with the `notices` of its Started."""
@@ -123,10 +137,11 @@ class Tally:
 
 @dataclass
 class Call:
-    """One tool call, collected; its arguments are cut short where the answer was."""
+    """One tool call, collected, cut short where the answer was. Arguments of a `custom` tool are a text."""
 
     id: str
     name: str
+    custom: bool = False
     arguments: list[str] = field(default_factory=list[str])
 
 
@@ -160,8 +175,8 @@ async def collect(events: AsyncIterator[Event], n: int, prompts: int = 1) -> Col
                 choices[index].logprobs += logprobs
             case ThinkingDelta(index, text):
                 choices[index].thoughts.append(text)
-            case ToolCallStart(index, _, id, name):
-                choices[index].calls.append(Call(id, name))
+            case ToolCallStart(index, _, id, name, custom):
+                choices[index].calls.append(Call(id, name, custom))
             case ToolArgumentsDelta(index, call, text):
                 choices[index].calls[call].arguments.append(text)
             case Finish(index):

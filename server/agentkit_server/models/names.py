@@ -18,7 +18,7 @@ DEFAULT_TAG = "latest"
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}", re.ASCII)
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
+_SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def plan(model: Model, options: LoadOptions, settings: Settings, memory: Memory,
     that. Raises BadRequest for absurd options.
     """
     validate(model, options)
-    n_ctx = effective_num_ctx(model.gguf, options.num_ctx) or _default_context(model.gguf, settings, memory)
+    n_ctx = expected_context(model, options, settings, memory)
     for parallel in range(_parallel(model.gguf, settings), 0, -1):
         chosen = _planned(model, options, settings, n_ctx, parallel)
         if settings.num_parallel or chosen.estimate.total <= free * COMFORT:
@@ -140,6 +140,11 @@ def unexpected(model: Model, options: LoadOptions, settings: Settings, chosen: P
         if not trained or n_ctx < trained:
             return f"context shortened to {n_ctx} tokens to fit into memory"
     return ""
+
+
+def expected_context(model: Model, options: LoadOptions, settings: Settings, memory: Memory) -> int:
+    """The context length that a load aims at; memory may make it shorter. Raises BadRequest."""
+    return effective_num_ctx(model.gguf, options.num_ctx) or _default_context(model.gguf, settings, memory)
 
 
 def _default_context(gguf: GGUFInfo, settings: Settings, memory: Memory) -> int:

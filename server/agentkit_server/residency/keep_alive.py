@@ -13,7 +13,7 @@ from agentkit_server.errors import BadRequest
 from agentkit_server.residency.types import KeepAlive
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _WHOLE = re.compile(rf"([+-]?)((?:{_PART.pattern})+)", re.ASCII)
 _BARE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 # Go counts nanoseconds in 64 bits: about 292 years.

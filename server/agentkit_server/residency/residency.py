@@ -22,7 +22,7 @@ from agentkit_server.errors import AgentkitError, BadRequest, LoadFailed, Runner
 from agentkit_server.machine import Probe, probe
 from agentkit_server.models.model import Model
 from agentkit_server.residency.clock import Clock, LoopClock
-from agentkit_server.residency.context import Plan, unexpected, validate
+from agentkit_server.residency.context import Plan, expected_context, suits, unexpected, validate
 from agentkit_server.residency.keep_alive import parse_duration, parse_keep_alive
 from agentkit_server.residency.loading import Load, is_memory
 from agentkit_server.residency.room import Room, check_possible
@@ -113,6 +113,14 @@ class Residence:
         """One row for each model in memory or on its way there, the one used last first."""
         tenants = sorted(self._tenants.values(), key=lambda tenant: tenant.used_at, reverse=True)
         return [self._row(tenant) for tenant in tenants]
+
+    def context_length(self, model: Model, options: LoadOptions) -> int:
+        """The context that a request with `options` gets: what the model is loaded with where that suits it,
+        else what a load would aim at. Raises BadRequest."""
+        tenant = self._tenants.get(key_of(model))
+        if tenant is not None and suits(tenant.plan.spec, model, options):
+            return tenant.plan.spec.n_ctx
+        return expected_context(model, options, self._settings, self._probe())
 
     async def release(self, run_id: str) -> None:
         """Let the prefixes that a run pinned, on whatever model, go like any other. A runner that is stuck

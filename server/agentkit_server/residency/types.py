@@ -81,6 +81,11 @@ class Residency(Protocol):
         """Models in memory and on their way into it."""
         ...
 
+    def context_length(self, model: Model, options: LoadOptions) -> int:
+        """The context that a request with `options` gets: what the model is loaded with where that suits it,
+        else what a load would aim at. Raises BadRequest for absurd options."""
+        ...
+
     async def release(self, run_id: str) -> None:
         """Let the prefixes that a run pinned, on whatever model, go like any other."""
         ...

@@ -117,11 +117,13 @@ class Scripted:
             while open_ones:
                 await self._pause(request.deadline_ns)
                 for completion in list(open_ones):
-                    for message in await self._step(completion):
-                        yield message
+                    messages = await self._step(completion)
                     if completion.reason is not None:
+                        # Before it is told: whoever hears of the end may leave at once.
                         open_ones.remove(completion)
                         self._past.append(request.prompt + completion.tokens)
+                    for message in messages:
+                        yield message
         finally:
             self._running -= 1
             if pin := self._pinning.pop(request.id):
@@ -226,7 +228,8 @@ class Scripted:
 
     def _vector(self, tokens: list[int]) -> list[float]:
         seed = b",".join(str(token).encode() for token in tokens)
-        digests = (hashlib.sha256(seed + b"#%d" % i).digest()[0] for i in range(self.model.n_embd))
+        length = 1 if self.model.pooling == "rank" else self.model.n_embd
+        digests = (hashlib.sha256(seed + b"#%d" % i).digest()[0] for i in range(length))
         return [(byte - 127.5) / 127.5 for byte in digests]
 
     async def _pause(self, deadline_ns: int) -> None:

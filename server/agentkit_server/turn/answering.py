@@ -20,6 +20,7 @@ from agentkit_server.residency.types import Lease
 from agentkit_server.turn.completion import Completed, Plan, complete
 from agentkit_server.turn.constraint import Constraint, Thinking
 from agentkit_server.turn.conversation.ending import Ending
+from agentkit_server.turn.custom import told_as_text
 from agentkit_server.turn.events import Event, Finish, TextDelta
 from agentkit_server.turn.reading import Reading
 from agentkit_server.turn.syntaxes.parser import Parser
@@ -51,6 +52,10 @@ class Answering:
 
     def events(self) -> AsyncGenerator[Event]:
         """Everything after Started."""
+        custom = {tool.name for tool in self.turn.tools if tool.custom}
+        return told_as_text(self._events(), custom) if custom else self._events()
+
+    def _events(self) -> AsyncGenerator[Event]:
         if not self.grammar and self.constraint.syntax.plain:
             return self._plain()
         if self.constraint.level == "checked" or self.budget is not None:
@@ -147,6 +152,11 @@ class Answering:
         )
 
 
+def is_quiet(turn: Turn) -> bool:
+    """Is the model not to think at all? Then thoughts that the prompt opens are closed at its end."""
+    return turn.think is False or turn.thinking_budget == 0
+
+
 async def answering(
     turn: Turn, request: Generate, ending: Ending, constraint: Constraint, lease: Lease
 ) -> Answering:
@@ -154,7 +164,7 @@ async def answering(
 
     Raises BadRequest for a tool that cannot be named in the model's syntax.
     """
-    quiet = turn.think is False or turn.thinking_budget == 0
+    quiet = is_quiet(turn)
     thinking: Thinking = "free"
     if ending == "open" and quiet:
         marks = await lease.runner.tokenize(constraint.syntax.closing, add_special=False)

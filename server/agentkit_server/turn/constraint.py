@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
-
 from agentkit_server.engine.types import Distinct
 from agentkit_server.errors import BadRequest, SchemaProblem
+from agentkit_server.turn.custom import custom_arguments
 from agentkit_server.turn.events import Level
 from agentkit_server.turn.schema.answer import Answer, answer
+from agentkit_server.turn.schema.distinct import joined
 from agentkit_server.turn.schema.prepare import prepare
 from agentkit_server.turn.syntaxes.arguments import CallableTool
 from agentkit_server.turn.syntaxes.grammar import grammar
-from agentkit_server.turn.syntaxes.lead import lead
+from agentkit_server.turn.syntaxes.lead import follows_arguments, lead
 from agentkit_server.turn.syntaxes.pieces import Marks
 from agentkit_server.turn.syntaxes.shape import Shape
 from agentkit_server.turn.syntaxes.syntax import Syntax
@@ -72,12 +72,13 @@ class Constraint:
         return grammar(self.syntax, shape, self.marks) if self.demands.anything else ""
 
     def distinct(self, shape: Shape) -> Distinct | None:
-        """What the answer of `shape` may not repeat, beside its grammar."""
-        answer = self.demands.answer
-        before = None if answer is None else lead(self.syntax, shape, self.marks)
-        if answer is None or answer.distinct is None or before is None:
+        """What the answer of `shape`, and the arguments of its calls, may not repeat, beside its grammar."""
+        answer = None if shape.calls == "required" else self.demands.answer
+        calls = shape.tools if shape.calls != "none" and follows_arguments(self.syntax) else ()
+        rules, places = joined(answer and answer.distinct, [tool.arguments.distinct for tool in calls])
+        if not rules:
             return None
-        return msgspec.structs.replace(answer.distinct, lead=before)
+        return Distinct(places=rules, lead=lead(self.syntax, shape, self.marks, places))
 
 
 def demands(turn: Turn) -> Demands:
@@ -147,10 +148,11 @@ def _answer(wanted: ResponseFormat) -> Answer:
 
 def _callable(at: int, tool: Tool) -> CallableTool:
     try:
-        return CallableTool(name=tool.name, arguments=prepare(_arguments(tool.parameters)))
+        prepared = custom_arguments(tool) if tool.custom else prepare(_arguments(tool.parameters))
     except BadRequest as error:
-        error.param = f"tools[{at}].function.parameters"
+        error.param = f"tools[{at}].custom.format" if tool.custom else f"tools[{at}].function.parameters"
         raise
+    return CallableTool(name=tool.name, arguments=prepared)
 
 
 def _arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:

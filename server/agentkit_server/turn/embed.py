@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from agentkit_server.errors import AgentkitError, BadRequest, MissingCapability, PromptTooLong
 from agentkit_server.residency.types import Lease, LoadOptions
 from agentkit_server.runner.protocol import Runner
-from agentkit_server.turn.backend import Backend, now_ns, resolve
+from agentkit_server.turn.backend import Backend, now_ns, resolve, within
 from agentkit_server.turn.options import merge_load, read_options
 
 MAX_INPUTS = 2048
@@ -29,6 +30,7 @@ class EmbedRequest:
     """Scale every vector to length 1."""
     load: LoadOptions = LoadOptions()
     keep_alive: str | float | None = None
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ async def embed(backend: Backend, request: EmbedRequest) -> Embeddings:
     """Embed every input.
 
     Raises MissingCapability, BadRequest for an empty input or absurd dimensions, PromptTooLong when an
-    input does not fit and may not be cut, and what a lease raises.
+    input does not fit and may not be cut, DeadlinePassed, and what a lease raises.
     """
-    began = now_ns()
+    began, began_ns = now_ns(), time.monotonic_ns()
     model = await resolve(backend, request.model)
     if "embedding" not in model.capabilities:
         raise MissingCapability(f"{request.model} does not support embedding", param="model")
@@ -57,14 +59,14 @@ async def embed(backend: Backend, request: EmbedRequest) -> Embeddings:
             f"{len(request.inputs)} inputs in one request; send at most {MAX_INPUTS}", param="input"
         )
     own = read_options(model.parameters)
-    async with backend.residency.lease(
-        model, merge_load(request.load, own.load), request.keep_alive
-    ) as lease:
-        _check_dimensions(request.dimensions, lease.runner.facts.n_embd)
-        whole = [await _tokens(lease.runner, text) for text in request.inputs]
-        closing = await _closing_token(lease.runner)
-        cut = [_fitting(tokens, closing, lease, request) for tokens in whole]
-        vectors = (await lease.runner.embed(cut)).vectors if cut else []
+    load = merge_load(request.load, own.load)
+    with within(request.max_seconds, began_ns, "the inputs were not embedded"):
+        async with backend.residency.lease(model, load, request.keep_alive) as lease:
+            _check_dimensions(request.dimensions, lease.runner.facts.n_embd)
+            whole = [await _tokens(lease.runner, text) for text in request.inputs]
+            closing = await _closing_token(lease.runner)
+            cut = [_fitting(tokens, closing, lease, request) for tokens in whole]
+            vectors = (await lease.runner.embed(cut)).vectors if cut else []
     kept = sum(map(len, cut))
     return Embeddings(
         vectors=_finished(vectors, request),

@@ -58,11 +58,13 @@ class ToolCallStart:
     id: str
     """Unique: `call_` and 24 letters and digits, whatever id the model wrote itself."""
     name: str
+    custom: bool = False
+    """Of a custom tool: what is called arguments here is its text."""
 
 
 @dataclass(frozen=True)
 class ToolArgumentsDelta:
-    """More of the arguments' JSON text."""
+    """More of the arguments' JSON text, or of a custom tool's text."""
 
     index: int
     call: int
@@ -78,7 +80,8 @@ class ToolCallEnd:
     id: str
     name: str
     arguments: str
-    """JSON text of an object: the deltas of this call, joined."""
+    """JSON text of an object, or the text of a custom tool: the deltas of this call, joined."""
+    custom: bool = False
 
 
 @dataclass(frozen=True)

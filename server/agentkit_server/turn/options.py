@@ -155,6 +155,11 @@ def limits(
     )
 
 
+def option_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of every option's value. null counts as not given."""
+    return {name: {"anyOf": [_schema(kind), {"type": "null"}]} for name, kind in (_RUNTIME | _LOAD).items()}
+
+
 def merge_load(caller: LoadOptions, model: LoadOptions) -> LoadOptions:
     """The caller's load options, with the model's own where the caller gave none."""
     return LoadOptions(
@@ -165,6 +170,19 @@ def merge_load(caller: LoadOptions, model: LoadOptions) -> LoadOptions:
         use_mmap=model.use_mmap if caller.use_mmap is None else caller.use_mmap,
         num_thread=model.num_thread if caller.num_thread is None else caller.num_thread,
     )
+
+
+def _schema(kind: _Kind) -> dict[str, Any]:
+    match kind:
+        case _Int(low, high):
+            return {"type": "integer", "minimum": low, "maximum": high}
+        case _Float(low, high, above_low):
+            return {"type": "number", "exclusiveMinimum" if above_low else "minimum": low, "maximum": high}
+        case _Bool():
+            return {"type": "boolean"}
+        case _Stops():
+            stop = {"type": "string", "maxLength": MAX_STOP_LENGTH}
+            return {"type": "array", "items": stop, "maxItems": MAX_STOPS}
 
 
 def _seed(value: int) -> int:

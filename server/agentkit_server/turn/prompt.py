@@ -19,10 +19,11 @@ from agentkit_server.turn.conversation.ending import Ending, ending, ending_of_a
 from agentkit_server.turn.conversation.in_syntax import write_calls
 from agentkit_server.turn.conversation.traits import Think
 from agentkit_server.turn.syntaxes.families.generic import instructions
+from agentkit_server.turn.syntaxes.recognise import PLAIN as NO_SYNTAX
 from agentkit_server.turn.syntaxes.recognise import recognise
 from agentkit_server.turn.syntaxes.syntax import Syntax
 from agentkit_server.turn.template import PLAIN, ChatTemplate
-from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens, Tool
+from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens, Tool, Turn
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,26 @@ class Encoded:
     tokens: list[int]
     thinking: Ending = "none"
     """As in Rendered; "none" for everything but a conversation."""
+    text: str = ""
+    """Of a conversation."""
+
+
+def encoder_for(turn: Turn, prompt: Prompt, model: Model, runner: Runner) -> tuple[Encoder, Syntax]:
+    """What writes `prompt`, that of `turn`, and how the answer to it is written.
+
+    Raises MissingCapability when the turn wants thoughts of a model that has none, NotBuiltYet for a
+    conversation with a model that has only a Go template.
+    """
+    listed = tuple(tool for tool in turn.tools if tool.listed)
+    encoder = Encoder(model, runner, tools=listed, think=turn.think)
+    # Raw text is continued as it stands: nothing in it is a thought or a call.
+    chat = isinstance(prompt, Chat) or (isinstance(prompt, Tokens) and isinstance(prompt.then, Chat))
+    syntax = encoder.syntax_of(prompt) if chat else NO_SYNTAX
+    if not turn.think or syntax.thinking is not None:
+        return encoder, syntax
+    if not turn.think_if_able:
+        raise MissingCapability(f'"{turn.model}" does not support thinking', param="think")
+    return replace(encoder, think=None), syntax
 
 
 @dataclass(frozen=True)
@@ -80,10 +101,12 @@ class Encoder:
         refuses; MissingCapability for infill on a model without it; NotBuiltYet for a Go template.
         """
         thinking: Ending = "none"
+        text = ""
         match prompt:
             case Chat():
                 rendered = await self.render(prompt)
-                tokens, thinking = await self._text(rendered.text), rendered.thinking
+                tokens = await self._text(rendered.text)
+                text, thinking = rendered.text, rendered.thinking
             case Text():
                 tokens = await self._text(prompt.text)
             case Infill():
@@ -92,7 +115,7 @@ class Encoder:
                 tokens, thinking = await self._tokens(prompt)
         if not tokens:
             raise BadRequest("the prompt has no tokens; send at least one character", param="prompt")
-        return Encoded(tokens, thinking)
+        return Encoded(tokens, thinking, text)
 
     def syntax_of(self, prompt: Prompt) -> Syntax:
         """How the answer to `prompt` writes thoughts and calls.

@@ -7,25 +7,24 @@ stream. Closing the stream early cancels the request in the engine.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 
-from anyio import fail_after, to_thread
+from anyio import to_thread
 
 from agentkit_server.engine.types import Generate
-from agentkit_server.errors import DeadlinePassed, MissingCapability, NotBuiltYet
+from agentkit_server.errors import MissingCapability, NotBuiltYet
 from agentkit_server.models.model import Model
 from agentkit_server.residency.types import Lease, LoadOptions
 from agentkit_server.turn.answering import Answering, answering
-from agentkit_server.turn.backend import Backend, resolve
+from agentkit_server.turn.backend import Backend, deadline, resolve, within
 from agentkit_server.turn.constraint import Demands, constrain, demands
 from agentkit_server.turn.embed import Embeddings, EmbedRequest, embed
 from agentkit_server.turn.events import Event, Started
 from agentkit_server.turn.options import Limits, limits, merge_load, read_options
-from agentkit_server.turn.prompt import Encoder, with_model_messages
-from agentkit_server.turn.syntaxes.recognise import PLAIN
+from agentkit_server.turn.prompt import encoder_for, with_model_messages
 from agentkit_server.turn.truncate import Fitted, Space, fit
-from agentkit_server.turn.types import Chat, Prompt, Tokens, Turn
+from agentkit_server.turn.types import Chat, Turn
 
 __all__ = ["Backend", "EmbedRequest", "Embeddings", "embed", "load", "resolve", "run_turn", "unload"]
 
@@ -49,8 +48,8 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     bounds = limits(turn.defaults, own.runtime, read_options(turn.options).runtime, turn.logit_bias)
     load = merge_load(turn.load, own.load)
     async with AsyncExitStack() as held:
-        deadline_ns = _deadline(turn.max_seconds, began)
-        with _within(turn.max_seconds, began, "ready"):
+        deadline_ns = deadline(turn.max_seconds, began)
+        with within(turn.max_seconds, began, "the model was not ready"):
             lease = await held.enter_async_context(backend.residency.lease(model, load, turn.keep_alive))
             started, answer = await _prepared(turn, wanted, bounds, lease, model, deadline_ns)
         async with aclosing(answer.events()) as events:
@@ -63,35 +62,11 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
                 yield event
 
 
-def _deadline(max_seconds: float | None, began_ns: int) -> int:
-    """On the clock of `time.monotonic_ns`; 0 = none."""
-    return 0 if max_seconds is None else began_ns + round(max_seconds * 1e9)
-
-
-@contextmanager
-def _within(max_seconds: float | None, began_ns: int, done: str) -> Generator[None]:
-    """What has to be done before the answer begins: the model is `done`. Raises DeadlinePassed."""
-    if max_seconds is None:
-        yield
-        return
-    try:
-        with fail_after((_deadline(max_seconds, began_ns) - time.monotonic_ns()) / 1e9):
-            yield
-    except TimeoutError:
-        raise DeadlinePassed(
-            f"the model was not {done} within {max_seconds:g} seconds; allow more, or load it beforehand",
-            param="max_seconds",
-        ) from None
-
-
 async def _prepared(
     turn: Turn, wanted: Demands, bounds: Limits, lease: Lease, model: Model, deadline_ns: int
 ) -> tuple[Started, Answering]:
     prompt = with_model_messages(turn.prompt, model) if isinstance(turn.prompt, Chat) else turn.prompt
-    encoder = Encoder(model, lease.runner, tools=turn.tools, think=turn.think)
-    syntax = encoder.syntax_of(prompt) if _is_chat(prompt) else PLAIN
-    if turn.think and syntax.thinking is None:
-        raise MissingCapability(f'"{turn.model}" does not support thinking', param="think")
+    encoder, syntax = encoder_for(turn, prompt, model, lease.runner)
     constraint = await to_thread.run_sync(constrain, wanted, syntax, lease.runner.facts.control)
     space = Space(lease.context_length, bounds.num_predict, bounds.num_keep)
     fitted = await fit(encoder, prompt, space, truncate=turn.truncate)
@@ -125,7 +100,7 @@ async def load(
     began = time.monotonic_ns()
     model = await resolve(backend, name)
     wanted = merge_load(options, read_options(model.parameters).load)
-    with _within(max_seconds, began, "ready"):
+    with within(max_seconds, began, "the model was not ready"):
         async with backend.residency.lease(model, wanted, keep_alive) as lease:
             return lease.load_ns
 
@@ -135,13 +110,8 @@ async def unload(backend: Backend, name: str, *, max_seconds: float | None = Non
     the unloading goes on then."""
     began = time.monotonic_ns()
     model = await resolve(backend, name)
-    with _within(max_seconds, began, "unloaded"):
+    with within(max_seconds, began, "the model was not unloaded"):
         return await backend.residency.unload(model)
-
-
-def _is_chat(prompt: Prompt) -> bool:
-    """Raw text is continued as it stands: nothing in it is a thought or a call."""
-    return isinstance(prompt, Chat) or (isinstance(prompt, Tokens) and isinstance(prompt.then, Chat))
 
 
 def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int, deadline_ns: int) -> Generate:

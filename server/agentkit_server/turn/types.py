@@ -58,6 +58,13 @@ class Tool:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """JSON Schema of the arguments object; {} = no arguments are described, any object is valid."""
+    listed: bool = True
+    """False: callable, and not among the tools that the prompt begins with; the conversation itself says what
+    it is."""
+    custom: bool = False
+    """Takes one text and no arguments: made by `turn.custom.custom_tool`."""
+    input: ResponseFormat | None = None
+    """What the text of a custom tool must look like, a regex or a grammar; None = any text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,8 @@ class Turn:
     response_format: ResponseFormat | None = None
     think: bool | ThinkLevel | None = None
     """None = as the model does by itself."""
+    think_if_able: bool = False
+    """A model that cannot think answers without."""
     thinking_budget: int | None = None
     """Tokens of thinking after which the block is closed by force; 0 or more."""
     keep_alive: str | float | None = None
