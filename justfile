@@ -31,6 +31,19 @@ conformance *args:
 calls:
     AGENTKIT_TEST_PROMPTS=50 .venv/bin/python -m pytest tests/test_real_calls.py -q
 
+# Send the server what /openapi.json allows and forbids, two minutes long: `just fuzz --seconds 600`
+fuzz *args:
+    .venv/bin/python -m tests.fuzz {{args}}
+
+# Write the pages of docs/reference that are made from the server itself
+reference:
+    .venv/bin/python scripts/http_reference.py > docs/reference/http.md
+    .venv/bin/python -m tests.compatibility > docs/reference/compatibility.md
+
 # Regenerate constraints.txt
 lock:
     scripts/lock
+
+# Published coding agents (Codex, Claude Code, ...) on the real server: `just clients --only Pi --show`
+clients *args:
+    .venv/bin/python -m tests.clients {{args}}
