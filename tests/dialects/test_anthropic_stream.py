@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -13,8 +12,7 @@ import httpx
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from support.any_client import Pieces, leave_after, same_in_any_pieces
 
 from agentkit_server.dialects import anthropic_wire
 from agentkit_server.runner.scripted import ScriptedLauncher
@@ -100,16 +98,8 @@ async def raw(http: httpx.AsyncClient, launcher: ScriptedLauncher) -> bytes:
     return (await http.post("/v1/messages", json=BODY)).content
 
 
-class Chunks(httpx2.AsyncByteStream):
-    """`raw`, cut at `cuts`."""
-
-    def __init__(self, raw: bytes, cuts: list[int]) -> None:
-        edges = [0, *sorted(cut % len(raw) for cut in cuts), len(raw)]
-        self._pieces = [raw[a:b] for a, b in pairwise(edges)]
-
-    async def __aiter__(self) -> Any:
-        for piece in self._pieces:
-            yield piece
+class Sent(Pieces, httpx2.AsyncByteStream):
+    """Pieces for the vendor's client."""
 
 
 async def read_by_the_client(raw: bytes, cuts: list[int]) -> dict[str, Any]:
@@ -117,7 +107,7 @@ async def read_by_the_client(raw: bytes, cuts: list[int]) -> dict[str, Any]:
 
     def answer(_: httpx2.Request) -> httpx2.Response:
         headers = {"content-type": "text/event-stream"}
-        return httpx2.Response(200, headers=headers, stream=Chunks(raw, cuts))
+        return httpx2.Response(200, headers=headers, stream=Sent(raw, cuts))
 
     transport = httpx2.MockTransport(answer)
     async with AsyncAnthropic(
@@ -129,33 +119,8 @@ async def read_by_the_client(raw: bytes, cuts: list[int]) -> dict[str, Any]:
 
 
 async def test_the_client_reads_the_stream_at_any_chunking(raw: bytes) -> None:
-    whole = await read_by_the_client(raw, [])
+    whole = await same_in_any_pieces(read_by_the_client, raw)
     assert [block["type"] for block in whole["content"]] == ["thinking", "text", "tool_use", "tool_use"]
-    assert await read_by_the_client(raw, list(range(len(raw)))) == whole
-
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(cuts=st.lists(st.integers(0, 10**6), max_size=40))
-    def at_any(cuts: list[int]) -> None:
-        assert anyio.from_thread.run(read_by_the_client, raw, cuts) == whole
-
-    await anyio.to_thread.run_sync(at_any)
-
-
-class Held:
-    """A gate that never opens; tells when a generation stands before it, and when it has been sent away."""
-
-    def __init__(self) -> None:
-        self.full, self.empty = anyio.Event(), anyio.Event()
-
-    def is_set(self) -> bool:
-        return False
-
-    async def wait(self) -> None:
-        self.full.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            self.empty.set()
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -168,31 +133,10 @@ async def test_a_client_that_leaves_at_any_point_ends_the_generation(
         [runner] = launcher.runners
         length = whole["usage"]["output_tokens"]
         for tokens in range(0, length, 7):
-            runner.hold = gate = Held()
-            runner.hold_after = runner._emitted + tokens  # pyright: ignore[reportPrivateUsage]
-            with anyio.fail_after(10):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(leave, client, {**BODY, "stream": stream}, gate.full)
-                await gate.empty.wait()
+            await leave_after(runner, tokens, client, "/v1/messages", {**BODY, "stream": stream})
         assert len(runner.cancelled) == len(range(0, length, 7))
-        runner.hold = None
         again = (await client.post("/v1/messages", json={**BODY, "stream": False})).json()
     assert again["stop_reason"] == "tool_use"
-
-
-async def leave(client: httpx.AsyncClient, body: dict[str, Any], when: anyio.Event) -> None:
-    """Ask, and hang up when the generation is held, in the midst of the answer."""
-    with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as group:
-            group.start_soon(cancel_when, when, scope)
-            async with client.stream("POST", "/v1/messages", json=body) as answer:
-                async for _ in answer.aiter_raw():
-                    pass
-
-
-async def cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 async def test_a_silent_stream_says_that_it_is_there(
