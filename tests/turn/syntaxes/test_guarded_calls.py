@@ -123,7 +123,7 @@ def writes_beside_calls(syntax: Syntax) -> bool:
     return True
 
 
-@pytest.mark.parametrize("syntax", filter(writes_beside_calls, FOLLOWED), ids=lambda one: one.name)
+@pytest.mark.parametrize("syntax", [*filter(writes_beside_calls, FOLLOWED)], ids=lambda one: one.name)
 def test_text_before_a_call_does_not_hide_its_arguments(syntax: Syntax) -> None:
     text = write(syntax, TOOLS, content="Let me <see>:", calls=[("get", {"a": ["x", "x"]})])
     vocabulary = own_vocabulary(syntax)
