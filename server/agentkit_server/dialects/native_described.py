@@ -327,5 +327,6 @@ ADD_BLOB = Description(
 ROOT = Description(dialect=NATIVE, gives=[Gives(str, media=TEXT)])
 VERSION = Description(dialect=NATIVE, gives=[Gives(Version)])
 STATUS = Description(dialect=NATIVE, gives=[Gives(CloudStatus)])
-RELEASE_RUN = Description(dialect=NATIVE, gives=[Gives(Status)], parameters=[RUN_ID])
+# A line break is in no path of any route, and such an id finds none.
+RELEASE_RUN = Description(dialect=NATIVE, gives=[Gives(Status)], raises=[NotFound], parameters=[RUN_ID])
 NOT_BUILT_YET = Description(dialect=NATIVE, raises=[NotBuiltYet])

@@ -9,6 +9,7 @@ built too, where reading alone says what is wrong.
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 from time import thread_time
 from typing import Any
 
@@ -37,7 +38,7 @@ class Trials:
         self._until = thread_time() + MAX_SECONDS
         self._written: dict[str, tuple[bytes, list[str]]] = {}
         """Definitions as JSON, and what they refer to."""
-        self._known: dict[str, str] = {}
+        self._known: dict[tuple[bool, bytes], str] = {}
         self._reads_only = False
 
     @property
@@ -111,14 +112,16 @@ class Trials:
         """What it has against `schema`, a part, by itself, in the step that the whole failed in. That nothing
         satisfies it is no objection here."""
         text = self.text(schema)
-        if text not in self._known:
+        # Not the text itself: a large schema has two hundred large parts.
+        asked = self._reads_only, blake2b(text.encode()).digest()
+        if asked not in self._known:
             self._left -= 1
             if obstacle(schema, self._rewrite.defs, text):
                 self._left = 0
                 return ""
             said = _reason((misread if self._reads_only else objection)(_grammar(text)))
-            self._known[text] = "" if said.startswith("Unsatisfiable") else said
-        return self._known[text]
+            self._known[asked] = "" if said.startswith("Unsatisfiable") else said
+        return self._known[asked]
 
 
 def _grammar(text: str) -> str:
