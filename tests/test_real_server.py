@@ -95,8 +95,8 @@ def runner_pid(app: FastAPI, name: str) -> int:
 
 
 async def wave(http: httpx.AsyncClient, seed: int, count: int) -> list[str]:
-    """`count` streamed chats at once, every second one left at a random token; the finish reasons of
-    the others."""
+    """`count` streamed chats at once, every second one left at a random token, or when it ends before
+    that; the finish reasons of the others."""
     chance = random.Random(seed)
     reasons: list[str] = []
 
@@ -113,7 +113,7 @@ async def wave(http: httpx.AsyncClient, seed: int, count: int) -> list[str]:
                     return
                 event = json.loads(line)
                 assert "error" not in event
-                if event["done"]:
+                if event["done"] and leave_after is None:
                     reasons.append(event["done_reason"])
 
     async with anyio.create_task_group() as tasks:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,17 +19,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio
 import jsonschema
 import psutil
-from anyio import to_thread
 
 from tests.clients.agents import AGENTS, CONTEXT, FILE, SECRET, Agent, Place, environment
-from tests.clients.between import Between, Exchange, Wanted
+from tests.clients.between import Between, Exchange
 from tests.clients.calls import DIALECTS, Call, is_named, schema_of
-from tests.support import smollm2
+from tests.scripted_native import serving
+from tests.support import npm, smollm2
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentkit" / "clients"
 LONGEST_S = 900
 
 
@@ -59,11 +56,11 @@ def main() -> None:
     # Ends the server and the agents too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = [agent for agent in AGENTS if not options.only or agent.name in options.only]
-    install(chosen)
+    programs = {agent.name: install(agent) for agent in chosen}
     models = options.models or smollm2.models_folder()
     settings = {"AGENTKIT_CONTEXT_LENGTH": str(CONTEXT), "AGENTKIT_NUM_PARALLEL": "1"}
     with smollm2.serving(models, **settings) as server:
-        outcomes = [anyio.run(tried, agent, server, options) for agent in chosen]
+        outcomes = [tried(agent, programs[agent.name], server, options) for agent in chosen]
     print("\n".join(outcome.line() for outcome in outcomes))
     sys.exit(any(outcome.problems for outcome in outcomes))
 
@@ -87,38 +84,27 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def install(agents: list[Agent]) -> None:
-    """The agents in CACHE, which is kept."""
-    lacking = [f"{agent.package}@{agent.version}" for agent in agents if installed(agent) != agent.version]
-    if not lacking:
-        return
-    print(f"installing {', '.join(lacking)}: minutes, the first time only", flush=True)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / "package.json").touch()
-    if not (CACHE / "package.json").read_text():
-        (CACHE / "package.json").write_text('{"private": true}')
-    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(["npm", "install", "--save-exact", *quiet, *lacking], cwd=CACHE, check=True)
+def install(agent: Agent) -> Path:
+    """The folder of its programs."""
+    package = f"{agent.package}@{agent.version}"
+    print(f"{package}: installing takes minutes, the first time", flush=True)
+    try:
+        return npm.installed(package) / "node_modules" / ".bin"
+    except npm.NotInstalled as error:
+        raise SystemExit(f"clients: {error}") from None
 
 
-def installed(agent: Agent) -> str:
-    described = CACHE / "node_modules" / agent.package / "package.json"
-    return json.loads(described.read_text())["version"] if described.exists() else ""
-
-
-async def tried(agent: Agent, server: str, options: argparse.Namespace) -> Outcome:
+def tried(agent: Agent, programs: Path, server: str, options: argparse.Namespace) -> Outcome:
     print(f"{agent.name} …", flush=True)
-    between = Between(server, None if options.free else Wanted(agent.tools))
-    # Clients leave processes and half-written files behind: those may not keep this from ending.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        async with between.listening() as url:
-            home, work = Path(folder) / "home", Path(folder) / "work"
-            home.mkdir()
-            work.mkdir()
-            (work / FILE).write_text(f"The password is {SECRET}.\n")
-            place = Place(url, options.model, home, work, CACHE / "node_modules" / ".bin")
-            started = time.monotonic()
-            status, said = await run(agent, place)
+    between = Between(server, None if options.free else agent.tools)
+    # Clients leave half-written files behind: those may not keep this from ending.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, serving(between.app) as url:
+        home, work = Path(folder) / "home", Path(folder) / "work"
+        home.mkdir()
+        work.mkdir()
+        (work / FILE).write_text(f"The password is {SECRET}.\n")
+        started = time.monotonic()
+        status, said = run(agent, Place(url, options.model, home, work, programs))
         outcome = Outcome(agent, status, time.monotonic() - started, between.exchanges, said)
     judge(outcome)
     if options.show or outcome.problems:
@@ -126,14 +112,12 @@ async def tried(agent: Agent, server: str, options: argparse.Namespace) -> Outco
     return outcome
 
 
-async def run(agent: Agent, place: Place) -> tuple[int | None, str]:
-    """Exit status and all that was printed. What the agent started is ended with it."""
-    # Some tell their agent of the server by a command that already asks it.
-    program, *rest = await to_thread.run_sync(agent.command, place)
+def run(agent: Agent, place: Place) -> tuple[int | None, str]:
+    """Exit status, None when it ran too long, and all that was printed. What the agent started is ended."""
+    program, *rest = agent.command(place)
     with (place.home / "said").open("w+") as said:
-        status = None
         try:
-            async with await anyio.open_process(
+            status = subprocess.run(
                 [place.programs / program, *rest],
                 env=environment(agent, place),
                 cwd=place.work,
@@ -141,10 +125,11 @@ async def run(agent: Agent, place: Place) -> tuple[int | None, str]:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-            ) as process:
-                with anyio.move_on_after(LONGEST_S):
-                    status = await process.wait()
-                end(place.home)
+                check=False,
+                timeout=LONGEST_S,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = None
         finally:
             end(place.home)
         said.seek(0)

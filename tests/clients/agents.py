@@ -191,7 +191,7 @@ AGENTS = (
         "opencode-ai",
         "1.18.33",
         _opencode,
-        {"bash": {"command": COMMAND, "description": "Shows the note"}},
+        {"bash": {"command": COMMAND}},
     ),
     CLINE,
     Agent(

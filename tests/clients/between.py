@@ -8,15 +8,11 @@ server does what it is told there by its own grammar; the bytes of its answers p
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -40,44 +36,17 @@ class Exchange:
     answer: bytearray = field(default_factory=bytearray)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The call to force: a tool by any of these names with these arguments."""
-
-    tools: dict[str, Json]
-
-
-class Quiet(uvicorn.Server):
-    """Leaves signals to whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 class Between:
-    """The proxy; `exchanges` fills while it listens."""
+    """`app` is the proxy; `exchanges` fills while it is served. `wanted` is the call to force: a tool by any
+    of these names, with these arguments."""
 
-    def __init__(self, server: str, wanted: Wanted | None) -> None:
+    def __init__(self, server: str, wanted: dict[str, Json] | None) -> None:
         self.exchanges: list[Exchange] = []
+        self._server = server
         self._wanted = wanted
         self._ran = False
-        self._client = httpx.AsyncClient(base_url=server, timeout=None)
-        everything = Route(
-            "/{path:path}", self._pass, methods=["GET", "POST", "DELETE", "HEAD", "PUT", "OPTIONS"]
-        )
-        self._app = Starlette(routes=[everything])
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncGenerator[str]:
-        """Yields the URL of the proxy."""
-        server = Quiet(uvicorn.Config(self._app, log_level="warning", lifespan="off"))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.serve, [listener])
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-                server.should_exit = server.force_exit = True
-        await self._client.aclose()
+        methods = ["GET", "POST", "DELETE", "HEAD", "PUT", "OPTIONS"]
+        self.app = Starlette(routes=[Route("/{path:path}", self._pass, methods=methods)])
 
     async def _pass(self, request: Request) -> Response:
         content = await request.body()
@@ -88,25 +57,25 @@ class Between:
             exchange = Exchange(request.url.path, len(content), json.loads(content))
             self.exchanges.append(exchange)
             if self._wanted is not None:
-                content = json.dumps(self._steered(exchange, dialect)).encode()
+                content = json.dumps(self._steered(exchange, dialect, self._wanted)).encode()
         url = httpx.URL(path=request.url.path, query=request.url.query.encode())
-        sent = self._client.build_request(request.method, url, headers=headers, content=content)
-        answer = await self._client.send(sent, stream=True)
+        client = httpx.AsyncClient(base_url=self._server, timeout=None)
+        sent = client.build_request(request.method, url, headers=headers, content=content)
+        answer = await client.send(sent, stream=True)
         if exchange is not None:
             exchange.status = answer.status_code
         back = {name: value for name, value in answer.headers.items() if name not in HOP}
-        return StreamingResponse(_kept(answer, exchange), answer.status_code, back)
+        return StreamingResponse(_kept(client, answer, exchange), answer.status_code, back)
 
-    def _steered(self, exchange: Exchange, dialect: Dialect) -> Json:
-        assert self._wanted is not None
+    def _steered(self, exchange: Exchange, dialect: Dialect, wanted: dict[str, Json]) -> Json:
         body = dict(exchange.asked)
         tools: list[Json] = body.get("tools") or []
-        offered = [(tool, name) for name in self._wanted.tools for tool in tools if is_named(tool, name)]
+        offered = [(tool, name) for name in wanted for tool in tools if is_named(tool, name)]
         self._ran = self._ran or SECRET in json.dumps(body)
         if offered and not self._ran:
             exchange.forced = True
             tool, name = offered[0]
-            schema = _only(schema_of(tool), self._wanted.tools[name])
+            schema = _only(schema_of(tool), wanted[name])
             body["tools"] = [with_schema(each, schema) if each is tool else each for each in tools]
             return {**body, **dialect.forced(name)}
         if tools:
@@ -114,7 +83,9 @@ class Between:
         return {**body, **dialect.short}
 
 
-async def _kept(answer: httpx.Response, exchange: Exchange | None) -> AsyncGenerator[bytes]:
+async def _kept(
+    client: httpx.AsyncClient, answer: httpx.Response, exchange: Exchange | None
+) -> AsyncGenerator[bytes]:
     try:
         async for piece in answer.aiter_raw():
             if exchange is not None:
@@ -122,6 +93,7 @@ async def _kept(answer: httpx.Response, exchange: Exchange | None) -> AsyncGener
             yield piece
     finally:
         await answer.aclose()
+        await client.aclose()
 
 
 def _only(schema: Json, arguments: Json) -> Json:

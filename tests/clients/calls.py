@@ -23,7 +23,7 @@ def events(body: bytes) -> Iterator[Json]:
     if body.lstrip().startswith(b"{"):
         yield json.loads(body)
         return
-    for line in body.decode().splitlines():
+    for line in body.decode().split("\n"):
         data = line.removeprefix("data:").strip()
         if line.startswith("data:") and data != "[DONE]":
             yield json.loads(data)

@@ -3,18 +3,15 @@ at these versions, into the user's cache."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio import to_thread
+from support import npm
 from support.scripted_server import Replies
 
 from agentkit_server.runner.scripted import ScriptedLauncher
@@ -23,7 +20,6 @@ pytestmark = pytest.mark.anyio
 
 PACKAGES = ("openai@7.57.0", "@anthropic-ai/sdk@1.14.0", "zod@4.6.7")
 PROGRAMS = Path(__file__).resolve().parents[1] / "javascript"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentkit" / "javascript"
 TEXT = "Hello, world!"
 FACT = {"city": "Oslo", "days": 2}
 CALL = f'<tool_call>\n{{"name": "weather", "arguments": {json.dumps(FACT)}}}\n</tool_call>'
@@ -36,22 +32,10 @@ Run = Callable[..., Any]
 @pytest.fixture(scope="session")
 def packages() -> Path:
     """The folder of the installed clients, skipped where node or what it needs is not there."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed")
-    folder = CACHE / hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:16]
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as begun:
-            (Path(begun) / "package.json").write_text('{"private": true, "type": "module"}')
-            command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-            installed = subprocess.run(
-                [*command, *PACKAGES], cwd=begun, capture_output=True, text=True, check=False, timeout=600
-            )
-            if installed.returncode:
-                pytest.skip(f"npm could not install the clients: {installed.stderr[-300:]}")
-            Path(begun).rename(folder)
-    return folder
+    try:
+        return npm.installed(*PACKAGES)
+    except npm.NotInstalled as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -319,3 +319,12 @@ def test_whatever_stands_in_a_field_is_read_or_refused(name: str, value: Any) ->
         assert refused.message and refused.param
     except AgentkitError as other:
         raise AssertionError from other
+
+
+@pytest.mark.parametrize("kind", [["message"], {"a": 1}, 3, True])
+@pytest.mark.parametrize("name", ["input", "tools", "tool_choice"])
+def test_a_type_that_is_no_text_is_refused(name: str, kind: Any) -> None:
+    thing = {"type": kind, "name": "f"}
+    with pytest.raises(BadRequest) as refused:
+        turn_of(**{name: thing if name == "tool_choice" else [thing]})
+    assert (refused.value.param or "").startswith(name)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
 from agentkit_server.dialects._shared import shown
@@ -28,13 +28,13 @@ def read_tools(given: Sequence[Any], param: str = "tools", *, custom: bool = Fal
 
     Raises BadRequest, and NotBuiltYet for another type of tool; `param` begins the place they name.
     """
-    _check_count(given, param)
+    check_count(given, param)
     return _distinct([_wrapped(tool, f"{param}[{at}]", custom) for at, tool in enumerate(given)], param)
 
 
 def read_functions(given: Sequence[Any], param: str = "functions") -> tuple[Tool, ...]:
     """The same for OpenAI's older form: functions without a wrapper. Raises BadRequest."""
-    _check_count(given, param)
+    check_count(given, param)
     return _distinct([read_function(function, f"{param}[{at}]") for at, function in enumerate(given)], param)
 
 
@@ -94,7 +94,8 @@ def _bad_choice(given: Any) -> BadRequest:
     )
 
 
-def _check_count(given: Sequence[Any], param: str) -> None:
+def check_count(given: Sequence[Any], param: str = "tools") -> None:
+    """Raises BadRequest for more than `MAX_TOOLS`."""
     if len(given) > MAX_TOOLS:
         raise BadRequest(f"{param} has {len(given)} entries; send at most {MAX_TOOLS}", param=param)
 
@@ -181,12 +182,17 @@ def _parameters(given: Any, where: str) -> dict[str, Any]:
 
 
 def _distinct(tools: list[Tool], param: str) -> tuple[Tool, ...]:
+    check_distinct(enumerate(tool.name for tool in tools), param)
+    return tuple(tools)
+
+
+def check_distinct(names: Iterable[tuple[int, str]], param: str = "tools") -> None:
+    """Raises BadRequest for two tools of one name. `names`: each with its place in `param`."""
     seen: set[str] = set()
-    for at, tool in enumerate(tools):
-        if tool.name in seen:
+    for at, name in names:
+        if name in seen:
             raise BadRequest(
-                f"{param}[{at}] is named {tool.name!r} as an earlier tool is; give every tool its own name",
+                f"{param}[{at}] is named {name!r} as an earlier tool is; give every tool its own name",
                 param=f"{param}[{at}]",
             )
-        seen.add(tool.name)
-    return tuple(tools)
+        seen.add(name)

@@ -16,10 +16,12 @@ from agentkit_server.dialects.anthropic_answer import MessageAnswer
 from agentkit_server.dialects.anthropic_described import COUNT, MESSAGES
 from agentkit_server.dialects.anthropic_errors import VERSION_HEADER, error_body, new_request_id
 from agentkit_server.dialects.anthropic_messages import conversation
-from agentkit_server.dialects.anthropic_parameters import DEFAULTS, MessagesBody, answer_schema, parse
+from agentkit_server.dialects.anthropic_parameters import MessagesBody, answer_schema, parse
 from agentkit_server.dialects.anthropic_thinking import Adaptive, Shown, read_budget, read_think
 from agentkit_server.dialects.anthropic_tools import Tools, read_tool_choice, read_tools
-from agentkit_server.dialects.anthropic_wire import PingingStream, json_response, sse
+from agentkit_server.dialects.anthropic_wire import PingingStream, sse
+from agentkit_server.dialects.openai_parameters import DEFAULTS
+from agentkit_server.dialects.openai_wire import json_response
 from agentkit_server.errors import AgentkitError, BadRequest
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.turn.events import Event, Started

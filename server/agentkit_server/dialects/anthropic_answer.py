@@ -60,6 +60,9 @@ class MessageAnswer:
                         message["content"].append(event["content_block"])
                     case "content_block_delta":
                         _collect(message["content"][-1], event["delta"], written)
+                    case "content_block_stop" if written:
+                        # Arguments that were cut short: what of them is certain, as clients read a stream.
+                        message["content"][-1]["input"] = from_json("".join(written), allow_partial=True)
                     case "message_delta":
                         message |= event["delta"]
                         message |= {key: event[key] for key in event if key not in ("type", "delta")}
@@ -177,7 +180,7 @@ class _Blocks:
 
 
 def _collect(block: Told, delta: Told, written: list[str]) -> None:
-    """Add `delta` to `block`. `written`: the arguments of a call so far."""
+    """Add `delta` to `block`, or to `written`, the arguments of a call so far."""
     match delta:
         case {"type": "text_delta", "text": text}:
             block["text"] += text
@@ -187,7 +190,5 @@ def _collect(block: Told, delta: Told, written: list[str]) -> None:
             block["signature"] = signed
         case {"type": "input_json_delta", "partial_json": text}:
             written.append(text)
-            # Arguments that were cut short: what of them is certain, as clients read a stream.
-            block["input"] = from_json("".join(written), allow_partial=True)
         case _:
             pass

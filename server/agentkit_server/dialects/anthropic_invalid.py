@@ -7,11 +7,11 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from agentkit_server.dialects._invalid import problem_of
 from agentkit_server.dialects._shared import shown
 from agentkit_server.errors import BadRequest
 
 T = TypeVar("T")
-_PATH = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>.*?)`)?", re.DOTALL)
 
 
 def read(value: Any, shape: type[T], where: str = "") -> T:
@@ -19,10 +19,8 @@ def read(value: Any, shape: type[T], where: str = "") -> T:
     try:
         return msgspec.convert(value, shape, str_keys=True)
     except msgspec.ValidationError as error:
-        match = _PATH.fullmatch(str(error))
-        what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+        what, path = problem_of(error)
         place = f"{where}.{path}" if where and path and path[0] != "[" else f"{where}{path}"
-        what = what[:1].lower() + what[1:]
         raise BadRequest(
             f"{place or 'the request body'} is invalid: {what}; it was {shown(_at(value, path))}",
             param=place or None,

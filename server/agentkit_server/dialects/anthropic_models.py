@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from agentkit_server.dialects.anthropic_errors import new_request_id
-from agentkit_server.dialects.anthropic_wire import json_response
+from agentkit_server.dialects.openai_wire import json_response
 from agentkit_server.errors import BadRequest
 from agentkit_server.models.model import Model
 

@@ -4,21 +4,21 @@ them, and a test keeps that page equal to the constants here."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from agentkit_server.dialects._invalid import not_built, unknown
 from agentkit_server.dialects._shared import shown
 from agentkit_server.dialects.anthropic_blocks import Message, Text, refuse_unbuilt
 from agentkit_server.dialects.anthropic_errors import THREAD
 from agentkit_server.dialects.anthropic_invalid import read
 from agentkit_server.dialects.anthropic_thinking import Effort, Thinking
 from agentkit_server.dialects.anthropic_tools import ToolChoiceParam
-from agentkit_server.engine.types import Sampling
+from agentkit_server.dialects.openai_parameters import Count, RunId, Seconds, StopString
 from agentkit_server.errors import BadRequest, NotBuiltYet, UnsupportedParameter
-from agentkit_server.turn.options import MAX_STOP_LENGTH, MAX_STOPS
+from agentkit_server.turn.options import MAX_STOPS
 
 IGNORED = frozenset(
     {
@@ -39,13 +39,8 @@ NOT_BUILT = frozenset({"compaction", "container", "mcp_servers"})
 """Refused with 501: known, and not in this version. An empty list says nothing."""
 REFUSED = {THREAD: "conversations are not kept here; send the whole of it each time"}
 """Refused with 400, and why."""
-DEFAULTS = Sampling(temperature=1.0, top_p=1.0, top_k=0)
-"""Sampling of a request that says nothing and a model that says nothing: the model's own distribution."""
 MAX_MESSAGES = 100_000
 CLEAR_THINKING = "clear_thinking_20251015"
-
-StopSequence = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_LENGTH)]
-Most = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class JsonSchemaFormat(
@@ -78,7 +73,7 @@ class MessagesBody(msgspec.Struct, kw_only=True):
     """0 = compute the prompt, for the requests that begin like it."""
     system: str | list[Text] | None = None
     stream: bool | None = None
-    stop_sequences: Annotated[list[StopSequence], Meta(max_length=MAX_STOPS)] | None = None
+    stop_sequences: Annotated[list[StopString], Meta(max_length=MAX_STOPS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
@@ -90,11 +85,11 @@ class MessagesBody(msgspec.Struct, kw_only=True):
     """The older place of `output_config.format`."""
     context_management: ContextManagement | None = None
     # Extensions.
-    num_ctx: Most | None = None
+    num_ctx: Count | None = None
     keep_alive: str | float | None = None
     truncate: bool | None = None
-    max_seconds: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    run_id: Annotated[str, Meta(max_length=200)] | None = None
+    max_seconds: Seconds | None = None
+    run_id: RunId | None = None
 
     @property
     def effort(self) -> Effort | None:
@@ -161,9 +156,5 @@ def _refusal(name: str, value: Any, known: tuple[str, ...]) -> UnsupportedParame
     if name in REFUSED:
         return UnsupportedParameter(f"{name!r} = {shown(value)} is not served: {REFUSED[name]}", param=name)
     if name in NOT_BUILT:
-        return NotBuiltYet(
-            f"{name!r} = {shown(value)} is not built yet in this version; leave it out", param=name
-        )
-    close = difflib.get_close_matches(name, (*known, *IGNORED, *NOT_BUILT, *REFUSED), n=1, cutoff=0.7)
-    hint = f"did you mean {close[0]!r}?" if close else "leave it out"
-    return UnsupportedParameter(f"unknown parameter {name!r}: {hint}", param=name)
+        return not_built(name, value)
+    return unknown(name, (*known, *IGNORED, *NOT_BUILT, *REFUSED))

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from agentkit_server.dialects._shared import shown
-from agentkit_server.dialects._tools import MAX_NAME_LENGTH, MAX_TOOLS
+from agentkit_server.dialects._tools import MAX_NAME_LENGTH, check_count, check_distinct
 from agentkit_server.dialects.anthropic_blocks import Message, ToolReference, ToolResult
 from agentkit_server.dialects.anthropic_invalid import read
 from agentkit_server.dialects.anthropic_known_tools import KNOWN_TOOLS, KnownTool
@@ -109,11 +109,10 @@ def read_tools(given: Sequence[Any], messages: Sequence[Message]) -> Tools:
 
     Raises BadRequest, and NotBuiltYet for the tools that Anthropic's servers run; `tools[i]` is named.
     """
-    if len(given) > MAX_TOOLS:
-        raise BadRequest(f"tools has {len(given)} entries; send at most {MAX_TOOLS}", param="tools")
+    check_count(given)
     searched = any(_is_search(tool) for tool in given)
     read_ones = [(at, _tool(tool, f"tools[{at}]")) for at, tool in enumerate(given) if not _is_search(tool)]
-    _refuse_twins(read_ones)
+    check_distinct((at, tool.name) for at, tool in read_ones)
     hidden = [] if searched else [(at, tool) for at, tool in read_ones if tool.defer_loading]
     if hidden and len(hidden) == len(read_ones):
         raise BadRequest(
@@ -181,17 +180,6 @@ def _made(tool: CustomTool, *, listed: bool = True) -> Tool:
     parts = (tool.description, f"Examples of arguments:\n{examples}" if examples else "")
     description = "\n\n".join(part for part in parts if part)
     return Tool(name=tool.name, description=description, parameters=tool.input_schema, listed=listed)
-
-
-def _refuse_twins(tools: Sequence[tuple[int, CustomTool]]) -> None:
-    seen: set[str] = set()
-    for at, tool in tools:
-        if tool.name in seen:
-            raise BadRequest(
-                f"tools[{at}] is named {tool.name!r} as an earlier tool is; give every tool its own name",
-                param=f"tools[{at}]",
-            )
-        seen.add(tool.name)
 
 
 def _is_search(tool: Any) -> bool:

@@ -8,7 +8,6 @@ import secrets
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from agentkit_server.dialects._shared import Stream
@@ -23,11 +22,6 @@ PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 def sse(event: dict[str, Any]) -> bytes:
     """One server-sent event; its name is the type of `event`."""
     return b"event: " + event["type"].encode() + b"\ndata: " + encode(event) + b"\n\n"
-
-
-def json_response(body: dict[str, Any], headers: dict[str, str]) -> Response:
-    """A whole answer with status 200."""
-    return Response(encode(body), headers=headers, media_type="application/json")
 
 
 def new_message_id() -> str:

@@ -9,12 +9,14 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from starlette.requests import Request
 
+from agentkit_server.dialects._control import LONGEST_RUN_ID, MOST_SECONDS
 from agentkit_server.dialects._shared import read_json, shown
 from agentkit_server.errors import BadRequest
 
 log = logging.getLogger(__name__)
 
 KeepAlive = str | float
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=MOST_SECONDS)]
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
@@ -40,8 +42,8 @@ class RunBody(ModelBody, kw_only=True):
     keep_alive: KeepAlive | None = None
     think: bool | str | None = None
     thinking_budget: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
-    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
-    run_id: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    max_seconds: Seconds | None = None
+    run_id: Annotated[str, msgspec.Meta(max_length=LONGEST_RUN_ID)] = ""
     truncate: bool = False
     shift: bool = False
     logprobs: bool = False
@@ -95,7 +97,7 @@ class TokensBody(ModelBody, kw_only=True):
 
     keep_alive: KeepAlive | None = None
     options: dict[str, Any] = {}
-    max_seconds: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
+    max_seconds: Seconds | None = None
 
 
 class TokenizeBody(TokensBody, kw_only=True):

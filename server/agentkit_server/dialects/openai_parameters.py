@@ -4,7 +4,6 @@ all of them, and a test keeps that page equal to the constants here."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from typing import Annotated, Any, TypeVar, cast
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from agentkit_server.dialects._control import LONGEST_RUN_ID, MOST_SECONDS
+from agentkit_server.dialects._invalid import not_built, problem_of, unknown
 from agentkit_server.dialects._shared import shown
 from agentkit_server.dialects.openai_formats import FormatBody
 from agentkit_server.engine.types import Sampling
@@ -132,7 +132,6 @@ _SAME_NAME = (
     "repeat_penalty",
     "repeat_last_n",
 )
-_PATH = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>.*?)`)?", re.DOTALL)
 
 
 def parse(body: dict[str, Any], shape: type[Body]) -> Body:
@@ -153,7 +152,7 @@ def parse(body: dict[str, Any], shape: type[Body]) -> Body:
     try:
         parsed = msgspec.convert(given, shape, str_keys=True)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error), given) from None
+        raise _invalid(error, given) from None
     if not getattr(parsed, "model", ""):
         raise BadRequest("model is required; name one that `agentkit list` shows", param="model")
     return parsed
@@ -203,25 +202,18 @@ def texts_or_tokens(value: str | list[Any], param: str) -> list[str | list[int]]
 
 def _refusal(name: str, value: Any, known: tuple[str, ...]) -> UnsupportedParameter | NotBuiltYet:
     if name in NOT_BUILT:
-        return NotBuiltYet(
-            f"{name!r} = {shown(value)} is not built yet in this version; leave it out", param=name
-        )
+        return not_built(name, value)
     if name in REFUSED:
         served = "".join(f"use {neutral!r}, or " for neutral in NEUTRAL.get(name, ()))
         return UnsupportedParameter(
             f"{name!r} = {shown(value)} is not served: {REFUSED[name]}; {served}leave it out", param=name
         )
-    others = (*IGNORED, *NEUTRAL, *REFUSED, *NOT_BUILT)
-    close = difflib.get_close_matches(name, (*known, *others), n=1, cutoff=0.7)
-    hint = f"did you mean {close[0]!r}?" if close else "leave it out"
-    return UnsupportedParameter(f"unknown parameter {name!r}: {hint}", param=name)
+    return unknown(name, (*known, *IGNORED, *NEUTRAL, *REFUSED, *NOT_BUILT))
 
 
-def _invalid(problem: str, given: dict[str, Any]) -> BadRequest:
-    match = _PATH.fullmatch(problem)
-    what, path = (match["what"], match["path"]) if match else (problem, None)
+def _invalid(error: msgspec.ValidationError, given: dict[str, Any]) -> BadRequest:
+    what, path = problem_of(error)
     if not path:
-        return BadRequest(f"the request body is invalid: {problem}")
+        return BadRequest(f"the request body is invalid: {error}")
     top = re.split(r"[.\[]", path, maxsplit=1)[0]
-    what = what[:1].lower() + what[1:]
     return BadRequest(f"{path!r} is invalid: {what}; {top} was {shown(given.get(top))}", param=path)

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from agentkit_server.dialects._shared import shown
+from agentkit_server.dialects._invalid import not_built, unknown
 from agentkit_server.dialects.openai_formats import Schema, TextFormat
 from agentkit_server.dialects.openai_parameters import Count, parse
 from agentkit_server.dialects.openai_thinking import Effort, ThinkingBody
-from agentkit_server.errors import BadRequest, NotBuiltYet, UnsupportedParameter
+from agentkit_server.errors import BadRequest, NotBuiltYet
 
 EXTENSIONS = frozenset(
     {
@@ -206,24 +205,16 @@ def read_body(body: Mapping[str, Any]) -> Asked:
     """
     for name in NOT_BUILT & body.keys():
         if body[name] is not None:
-            raise NotBuiltYet(
-                f"{name!r} = {shown(body[name])} is not built yet in this version; leave it out", param=name
-            )
+            raise not_built(name, body[name])
     extensions = {name: body[name] for name in EXTENSIONS & body.keys()}
     given = {
         name: value for name, value in body.items() if value is not None and name not in EXTENSIONS | IGNORED
     }
     for name in given:
         if name not in ResponsesBody.__struct_fields__:
-            raise _unknown(name)
+            raise unknown(name, (*ResponsesBody.__struct_fields__, *EXTENSIONS))
     own = parse(given, ResponsesBody)
     return Asked(own, parse({"model": own.model, **extensions, **_as_in_chat(own)}, ThinkingBody))
-
-
-def _unknown(name: str) -> UnsupportedParameter:
-    close = difflib.get_close_matches(name, (*ResponsesBody.__struct_fields__, *EXTENSIONS), n=1, cutoff=0.7)
-    hint = f"did you mean {close[0]!r}?" if close else "leave it out"
-    return UnsupportedParameter(f"unknown parameter {name!r}: {hint}", param=name)
 
 
 def _as_in_chat(own: ResponsesBody) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _item(given: Any, where: str) -> Item:
         raise BadRequest(f"{where} is {shown(given)}; it must be an item, an object with a type", param=where)
     item = cast("Item", given)
     kind = item.get("type") or ("message" if "role" in item else "item_reference" if "id" in item else None)
-    if kind in NOT_BUILT:
+    if isinstance(kind, str) and kind in NOT_BUILT:
         raise NotBuiltYet(
             f"{where} is of type {kind!r}, which is not built yet in this version; leave it out", param=where
         )

@@ -78,7 +78,7 @@ def read_offer(
     for at, tool in enumerate(given):
         where = f"{param}[{at}]"
         fields = _object(tool, where)
-        if fields.get("type") in SEARCH_TYPES:
+        if _is_search(fields):
             if engine is None or fields.get("external_web_access") is False:
                 left_out.append(_not_offered(fields, where))
                 continue
@@ -143,7 +143,7 @@ def _not_offered(fields: Mapping[str, Any], where: str) -> str:
 def _named(choice: Mapping[str, Any], offered: Offered) -> tuple[str, ...]:
     """The flat names that one entry of a choice means."""
     kind, name, namespace = choice.get("type"), choice.get("name"), choice.get("namespace")
-    if kind in SEARCH_TYPES:
+    if _is_search(choice):
         return () if offered.searches is None else (SEARCH_TOOL.name,)
     if kind not in ("function", "custom", "namespace") or not isinstance(name, str) or not name:
         raise _bad_choice(choice)
@@ -208,6 +208,11 @@ def _tool(fields: Mapping[str, Any], where: str) -> Tool:
         f"'parameters': {{...}}}}",
         param=where,
     )
+
+
+def _is_search(fields: Mapping[str, Any]) -> bool:
+    kind = fields.get("type")
+    return isinstance(kind, str) and kind in SEARCH_TYPES
 
 
 def _object(given: Any, where: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def plan(model: Model, options: LoadOptions, settings: Settings, memory: Memory,
     that. Raises BadRequest for absurd options.
     """
     validate(model, options)
-    n_ctx = expected_context(model, options, settings, memory)
+    n_ctx = expected_context(model, options, settings, memory.vram_total)
     for parallel in range(_parallel(model.gguf, settings), 0, -1):
         chosen = _planned(model, options, settings, n_ctx, parallel)
         if settings.num_parallel or chosen.estimate.total <= free * COMFORT:
@@ -142,13 +142,14 @@ def unexpected(model: Model, options: LoadOptions, settings: Settings, chosen: P
     return ""
 
 
-def expected_context(model: Model, options: LoadOptions, settings: Settings, memory: Memory) -> int:
+def expected_context(model: Model, options: LoadOptions, settings: Settings, vram_total: int) -> int:
     """The context length that a load aims at; memory may make it shorter. Raises BadRequest."""
-    return effective_num_ctx(model.gguf, options.num_ctx) or _default_context(model.gguf, settings, memory)
+    gguf = model.gguf
+    return effective_num_ctx(gguf, options.num_ctx) or _default_context(gguf, settings, vram_total)
 
 
-def _default_context(gguf: GGUFInfo, settings: Settings, memory: Memory) -> int:
-    tier = next((n for least, n in TIERS if memory.vram_total >= least), LOWEST_TIER)
+def _default_context(gguf: GGUFInfo, settings: Settings, vram_total: int) -> int:
+    tier = next((n for least, n in TIERS if vram_total >= least), LOWEST_TIER)
     wanted = max(settings.context_length, SHORTEST) if settings.context_length else tier
     return min(wanted, gguf.context_length) if gguf.context_length else wanted
 

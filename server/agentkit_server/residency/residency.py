@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import anyio
@@ -120,7 +121,12 @@ class Residence:
         tenant = self._tenants.get(key_of(model))
         if tenant is not None and suits(tenant.plan.spec, model, options):
             return tenant.plan.spec.n_ctx
-        return expected_context(model, options, self._settings, self._probe())
+        return expected_context(model, options, self._settings, self._vram_total)
+
+    @cached_property
+    def _vram_total(self) -> int:
+        """Asked once: it does not change, and a list of models needs it for every one of them."""
+        return self._probe().vram_total
 
     async def release(self, run_id: str) -> None:
         """Let the prefixes that a run pinned, on whatever model, go like any other. A runner that is stuck

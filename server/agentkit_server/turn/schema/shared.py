@@ -59,7 +59,7 @@ def _value(schema: Any, replace: _Replace) -> Any:
 
 
 def _inside(schema: Any, replace: _Replace) -> Any:
-    """`schema` with the values in it replaced; itself where nothing is."""
+    """`schema` with the values in it replaced; itself where it holds none."""
     if not isinstance(schema, dict):
         return schema
     given = cast("dict[str, Any]", schema)
