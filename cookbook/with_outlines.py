@@ -14,7 +14,7 @@ from outlines.types import Regex
 from pydantic import BaseModel, Field
 
 
-class Person(BaseModel):
+class Person(BaseModel, extra="forbid"):
     name: str = Field(max_length=20)
     age: int = Field(ge=0, le=120)
 
@@ -31,7 +31,7 @@ def main(model_name: str) -> None:
         print(
             "regex:", model("When did people first land on the moon?", Regex(r"(19|20)\d\d"), max_tokens=20)
         )
-        text = model("Ada is 36 years old.", Person, max_tokens=200)
+        text = model("Ada is 36 years old.", Person, max_tokens=200, temperature=0)
         print("pydantic:", Person.model_validate_json(text))
 
 
