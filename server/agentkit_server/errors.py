@@ -5,9 +5,12 @@
     │   ├── UnsupportedParameter        400 unsupported_parameter
     │   ├── InvalidModelName            400 invalid_model_name
     │   ├── InvalidGGUF                 400 invalid_gguf
+    │   ├── ConversionError             400 conversion_failed
     │   ├── InvalidDigest               400 invalid_digest
     │   ├── MissingCapability           400 missing_capability
     │   ├── InvalidGrammar              400 invalid_grammar
+    │   ├── ModelfileError              400 invalid_modelfile (carries line and column)
+    │   ├── GoTemplateError             400 invalid_template  (carries line and column)
     │   ├── PreviousResponseNotFound    400 previous_response_not_found
     │   ├── SchemaRefused               400 schema_refused   (carries problems)
     │   └── PromptTooLong               400 context_length_exceeded
@@ -25,9 +28,11 @@
     │   └── RunnerCrashed               500 runner_crashed   (carries signal)
     ├── RunnerDied                      500 runner_died
     ├── StoreError                      500 store_error
-    │   └── PullFailed                  500 pull_failed
+    │   ├── PullFailed                  500 pull_failed
+    │   └── RegistryError               500 registry_error   (carries answered, retry_after, transient)
     ├── ConstraintFailed                500 constraint_failed
     ├── SearchFailed                    500 search_failed
+    ├── QuantizeFailed                  500 quantize_failed
     ├── NotBuiltYet                     501 not_implemented
     ├── BindRefused                     500 bind_refused   (at start only)
     └── ServerBusy                      503 server_busy   (carries retry_after)
@@ -80,6 +85,12 @@ class InvalidGGUF(BadRequest):
     code = "invalid_gguf"
 
 
+class ConversionError(BadRequest):
+    """Safetensors that cannot become a GGUF: damaged, of an unknown architecture, or with unknown parts."""
+
+    code = "conversion_failed"
+
+
 class InvalidDigest(BadRequest):
     """A blob digest that is malformed or does not match its content."""
 
@@ -96,6 +107,32 @@ class InvalidGrammar(BadRequest):
     """A grammar or regex that cannot be compiled, or not within the bounds set for it."""
 
     code = "invalid_grammar"
+
+
+class ModelfileError(BadRequest):
+    """A Modelfile that cannot be read, at `line` and `column`, both counted from 1."""
+
+    code = "invalid_modelfile"
+
+    def __init__(self, message: str, *, line: int, column: int) -> None:
+        super().__init__(f"(line {line}, column {column}): {message}")
+        self.line = line
+        self.column = column
+
+
+class GoTemplateError(BadRequest):
+    """A Go template that cannot be read or carried out, at `line` and `column`, both counted from 1.
+
+    `reason` is the message without the place; what is longer than 500 characters is cut.
+    """
+
+    code = "invalid_template"
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        self.reason = message if len(message) <= 500 else f"{message[:500]}…"
+        super().__init__(f"template:{line}:{column}: {self.reason}")
+        self.line = line
+        self.column = column
 
 
 @dataclass(frozen=True)
@@ -252,6 +289,29 @@ class PullFailed(StoreError):
     code = "pull_failed"
 
 
+class RegistryError(StoreError):
+    """A model registry cannot be reached, refuses, or does not answer as it should.
+
+    `answered` is its HTTP status, where it gave one. `transient` errors are worth another try, after
+    `retry_after` seconds where the registry says so.
+    """
+
+    code = "registry_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        answered: int | None = None,
+        retry_after: float | None = None,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.retry_after = retry_after
+        self.transient = transient
+
+
 class ConstraintFailed(AgentkitError):
     """The model's answer was not valid for what was asked, however often it was tried again."""
 
@@ -262,6 +322,12 @@ class SearchFailed(AgentkitError):
     """A search engine does not answer, or not as it should."""
 
     code = "search_failed"
+
+
+class QuantizeFailed(AgentkitError):
+    """llama.cpp could not write a model in other types; the message carries its last words."""
+
+    code = "quantize_failed"
 
 
 class NotBuiltYet(AgentkitError):
