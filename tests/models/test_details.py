@@ -62,7 +62,35 @@ def test_capabilities_follow_from_metadata_and_templates(
 
 def test_a_go_template_a_projector_and_the_config_add_capabilities(tiny: Path) -> None:
     info = read_gguf(tiny)
-    template = "{{ .Tools }}{{ .Suffix }}{{ .Thinking }}"
+    template = "{{ $.Tools }}{{ with .Suffix }}x{{ end }}<think>{{ .Thinking }}</think>"
     assert capabilities(info, go_template=template) == ("completion", "tools", "thinking", "insert")
     assert capabilities(info, projector=True) == ("completion", "vision")
     assert capabilities(info, stated=["audio", "telepathy"]) == ("completion", "audio")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("Write .Tools, .Suffix and .Thinking.{{/* {{ .Tools }} */}}", ()),
+        ("{{ range $i, $t := .Tools }}{{ $t }}{{ end }}", ("tools",)),
+        ("{{ if and .System (gt (len $.Tools) 0) }}x{{ end }}", ("tools",)),
+        ("{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Name }}{{ end }}{{ end }}", ()),
+        ("{{ define `fill` }}{{ .Suffix }}{{ end }}{{ template `fill` . }}", ("insert",)),
+        (
+            "{{ range .Messages }}{{ if .Thinking }}<t>\n{{ .Thinking }}\n</t>{{ end }}{{ end }}",
+            ("thinking",),
+        ),
+        (
+            "{{ range $m := .Messages }}{{ with $m }}{{ else }}[{{ $m.Thinking }}]{{ end }}{{ end }}",
+            ("thinking",),
+        ),
+        ("{{ range .Messages }}{{ .Thinking }}{{ .Content }}{{ end }}", ()),
+        ("{{ range .Tools }}{{ .Suffix }}", ()),
+        ("{{ .Tools", ()),
+    ],
+)
+def test_a_go_template_is_asked_for_what_it_refers_to_and_not_for_words(
+    tmp_path: Path, template: str, expected: tuple[str, ...]
+) -> None:
+    info = read_gguf(write_tiny_gguf(tmp_path / "m.gguf", chat_template=None))
+    assert capabilities(info, go_template=template) == ("completion", *expected)

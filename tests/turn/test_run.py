@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from agentkit_server.errors import BadRequest, NotBuiltYet, PromptTooLong, RunnerDied
-from agentkit_server.models.model import Model
+from agentkit_server.errors import BadRequest, LoadFailed, PromptTooLong, RunnerDied
+from agentkit_server.models.model import Adapter, Model
 from agentkit_server.models.store import Store
 from agentkit_server.residency.types import LoadOptions
 from agentkit_server.runner.scripted import ScriptedLauncher, ScriptedModel
@@ -218,11 +218,9 @@ async def test_the_models_parameters_hold_where_the_caller_says_nothing(
     assert launcher.launches[-1].n_ctx == 128
 
 
-async def test_a_model_with_only_a_go_template_or_an_adapter_is_not_run_wrongly(backend: Backend) -> None:
+async def test_an_adapter_that_is_none_is_refused_and_a_bare_go_template_is_run(backend: Backend) -> None:
     model = backend.store.resolve("tiny")
     bare = replace(model.gguf, chat_template=None)
-    with pytest.raises(NotBuiltYet, match="only a Go template"):
-        await run(changed(backend, gguf=bare, go_template="<u>{{ .Prompt }}</u>"), chat())
-    with pytest.raises(NotBuiltYet, match="LoRA adapter"):
-        await run(changed(backend, adapters=(model.path,)), chat())
+    with pytest.raises(LoadFailed, match="it is no adapter"):
+        await run(changed(backend, adapters=(Adapter(model.path),)), chat())
     assert await run(changed(backend, gguf=bare, go_template="{{ .Prompt }}"), chat())

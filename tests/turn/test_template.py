@@ -10,7 +10,7 @@ import pytest
 from support.chat_templates import parameters
 
 from agentkit_server.errors import BadRequest
-from agentkit_server.turn import template as template_module
+from agentkit_server.turn import bounded
 from agentkit_server.turn.template import PLAIN, ChatTemplate
 
 pytestmark = pytest.mark.anyio
@@ -168,14 +168,18 @@ async def test_without_a_template_the_contents_stand_one_after_the_other() -> No
     ],
     ids=range(41),
 )
-async def test_a_hostile_or_broken_template_is_a_bad_request(source: str) -> None:
+async def test_a_hostile_or_broken_template_is_a_bad_request(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One of them ends with its time.
+    monkeypatch.setattr(bounded, "RENDER_SECONDS", 1.0)
     message = {"role": "user", "content": "hi", "parts": [1]}
     with pytest.raises(BadRequest, match="chat template of 'm'"):
         await render(source, message)
 
 
 async def test_a_template_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_module, "RENDER_SECONDS", 0.1)
+    monkeypatch.setattr(bounded, "RENDER_SECONDS", 0.1)
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     with anyio.fail_after(30), pytest.raises(BadRequest, match="ran for more than"):
         await render(endless)

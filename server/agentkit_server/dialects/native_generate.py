@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +13,12 @@ from agentkit_server.dialects.native_answer import alternatives, answer, load_on
 from agentkit_server.dialects.native_described import GENERATE
 from agentkit_server.dialects.native_options import read_format, read_think, refuse_images, run_options
 from agentkit_server.dialects.native_types import GenerateBody, read_as
-from agentkit_server.errors import BadRequest, ModelNotFound, NotBuiltYet
+from agentkit_server.errors import BadRequest, ModelNotFound
 from agentkit_server.turn.events import ToolCallEnd
 from agentkit_server.turn.options import Options
 from agentkit_server.turn.types import Chat, Infill, Prompt, Text, Tokens, Turn
 
 router = APIRouter()
-
-# What a Go template can hold between its braces and a Jinja template cannot.
-_GO_SYNTAX = re.compile(r"\{\{-?\s*(?:[.$]|(?:if|range|with|end|else|define|block|template|json)\b)")
 
 
 class GenerateShape:
@@ -82,10 +78,6 @@ def _prompt(body: GenerateBody) -> Prompt:
         if body.template or body.system or body.context:
             raise BadRequest("suffix does not go with template, system or context", param="suffix")
         return Infill(body.prompt, body.suffix)
-    if _GO_SYNTAX.search(body.template):
-        raise NotBuiltYet(
-            "Go templates are not built yet in this version; write `template` in Jinja", param="template"
-        )
     # An empty `system` is a choice too: it keeps the model's own SYSTEM away.
     system = [] if body.system is None else [{"role": "system", "content": body.system}]
     messages: tuple[dict[str, Any], ...] = (*system, {"role": "user", "content": body.prompt})

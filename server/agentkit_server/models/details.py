@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import get_args
 
+from agentkit_server.models.go_template import readable
 from agentkit_server.models.model import Capability, Details, GGUFInfo
 
 _TOOLS = re.compile(r"\btools\b|\btool_calls?\b")
@@ -49,16 +50,18 @@ def _found(info: GGUFInfo, go_template: str | None, projector: bool) -> set[str]
     if info.pooling is not None:
         return {"rerank"} if info.pooling == "rank" else {"embedding"}
     found = {"completion"}
-    jinja, go = info.chat_template or "", go_template or ""
+    jinja = info.chat_template or ""
+    go = readable(go_template) if go_template else None
     if projector or _has(info, "vision.block_count"):
         found.add("vision")
     if _has(info, "audio.block_count") or _has(info, "clip.has_audio_encoder"):
         found.add("audio")
-    if _TOOLS.search(jinja) or ".Tools" in go:
+    if _TOOLS.search(jinja) or (go and "Tools" in go.names):
         found.add("tools")
-    if ".Suffix" in go or _infill(info):
+    if (go and go.infills) or _infill(info):
         found.add("insert")
-    if _THINKING.search(jinja) or ".Thinking" in go or info.architecture in _THINKING_ARCHITECTURES:
+    thinks = _THINKING.search(jinja) or (go and go.thinks)
+    if thinks or info.architecture in _THINKING_ARCHITECTURES:
         found.add("thinking")
     return found
 

@@ -66,7 +66,7 @@ async def embed(backend: Backend, request: EmbedRequest) -> Embeddings:
             whole = [await _tokens(lease.runner, text) for text in request.inputs]
             closing = await _closing_token(lease.runner)
             cut = [_fitting(tokens, closing, lease, request) for tokens in whole]
-            vectors = (await lease.runner.embed(cut)).vectors if cut else []
+            vectors = (await lease.runner.embed(cut, adapters=lease.adapters)).vectors if cut else []
     kept = sum(map(len, cut))
     return Embeddings(
         vectors=_finished(vectors, request),

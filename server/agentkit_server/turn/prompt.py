@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
-from agentkit_server.errors import BadRequest, MissingCapability, NotBuiltYet
+from agentkit_server.errors import BadRequest, MissingCapability
+from agentkit_server.models.go_template import is_bare, readable
 from agentkit_server.models.model import Model
 from agentkit_server.runner.protocol import Runner
 from agentkit_server.turn.conversation.conversation import Conversation, prepare
 from agentkit_server.turn.conversation.ending import Ending, ending, ending_of_answer
 from agentkit_server.turn.conversation.in_syntax import write_calls
 from agentkit_server.turn.conversation.traits import Think
+from agentkit_server.turn.go_template import GoChatTemplate, is_go
 from agentkit_server.turn.syntaxes.families.generic import instructions
 from agentkit_server.turn.syntaxes.recognise import PLAIN as NO_SYNTAX
 from agentkit_server.turn.syntaxes.recognise import recognise
@@ -34,7 +36,6 @@ _SPECIAL_TOKENS = {
     "cls_token": "tokenizer.ggml.cls_token_id",
     "mask_token": "tokenizer.ggml.mask_token_id",
 }
-_BARE_GO_TEMPLATE = "{{.Prompt}}"
 
 
 def with_model_messages(chat: Chat, model: Model) -> Chat:
@@ -66,17 +67,17 @@ class Encoded:
     """Of a conversation."""
 
 
-def encoder_for(turn: Turn, prompt: Prompt, model: Model, runner: Runner) -> tuple[Encoder, Syntax]:
+async def encoder_for(turn: Turn, prompt: Prompt, model: Model, runner: Runner) -> tuple[Encoder, Syntax]:
     """What writes `prompt`, that of `turn`, and how the answer to it is written.
 
-    Raises MissingCapability when the turn wants thoughts of a model that has none, NotBuiltYet for a
-    conversation with a model that has only a Go template.
+    Raises MissingCapability when the turn wants thoughts of a model that has none, BadRequest for a
+    conversation whose template cannot be read.
     """
     listed = tuple(tool for tool in turn.tools if tool.listed)
     encoder = Encoder(model, runner, tools=listed, think=turn.think)
     # Raw text is continued as it stands: nothing in it is a thought or a call.
-    chat = isinstance(prompt, Chat) or (isinstance(prompt, Tokens) and isinstance(prompt.then, Chat))
-    syntax = encoder.syntax_of(prompt) if chat else NO_SYNTAX
+    chat = prompt.then if isinstance(prompt, Tokens) else prompt
+    syntax = await encoder.syntax_of(chat) if isinstance(chat, Chat) else NO_SYNTAX
     if not turn.think or syntax.thinking is not None:
         return encoder, syntax
     if not turn.think_if_able:
@@ -98,7 +99,7 @@ class Encoder:
         """The tokens of `prompt`.
 
         Raises BadRequest for an empty prompt, ids outside the vocabulary and messages that the template
-        refuses; MissingCapability for infill on a model without it; NotBuiltYet for a Go template.
+        refuses; MissingCapability for infill on a model without it.
         """
         thinking: Ending = "none"
         text = ""
@@ -117,15 +118,16 @@ class Encoder:
             raise BadRequest("the prompt has no tokens; send at least one character", param="prompt")
         return Encoded(tokens, thinking, text)
 
-    def syntax_of(self, prompt: Prompt) -> Syntax:
-        """How the answer to `prompt` writes thoughts and calls.
-
-        Raises NotBuiltYet for a conversation with a model that has only a Go template.
-        """
-        if isinstance(prompt, Tokens) and prompt.then is not None:
-            prompt = prompt.then
-        own = prompt.template or self._source if isinstance(prompt, Chat) else self.model.gguf.chat_template
-        return recognise(own, self.runner.facts.control)
+    async def syntax_of(self, chat: Chat) -> Syntax:
+        """How the answer to `chat` writes thoughts and calls. Raises BadRequest when the template cannot
+        be read."""
+        control = self.runner.facts.control
+        syntax = await self._template(chat).syntax(control)
+        if syntax.thinking is None and chat.template is None and self._go is not None:
+            # A template may know nothing of the thoughts that its model has all the same.
+            other = recognise(self.model.gguf.chat_template, control)
+            return syntax if other.marked else replace(syntax, thinking=other.thinking)
+        return syntax
 
     async def render(self, chat: Chat, *, continuing: bool = False) -> Rendered:
         """The text of `chat` by its own or the model's template. `continuing` leaves out BOS."""
@@ -136,23 +138,36 @@ class Encoder:
                 "the results of the calls, or with a user message",
                 param="messages",
             )
-        special = {
-            **self._special_tokens,
-            "bos_token": "" if continuing else self.runner.facts.bos,
-            "eos_token": self.runner.facts.eos,
-        }
-        source = self._source if chat.template is None else chat.template
-        template = ChatTemplate(model=self.model.name.short, source=source, special_tokens=special)
-        syntax = self.syntax_of(chat)
+        template = self._template(chat, continuing=continuing)
+        syntax = await self.syntax_of(chat)
         prepared = prepare(self._conversation(chat, syntax), await template.traits())
         for note in prepared.notes:
             log.info("%s: %s", self.model.name.short, note)
         variables = prepared.variables | chat.template_kwargs
         text = await template.render(prepared.messages, continue_last=chat.continue_last, **variables)
+        if continuing and self.runner.facts.bos:
+            text = text.removeprefix(self.runner.facts.bos)
         said = last.get("content") or ""
         if chat.continue_last and said.strip():
             return Rendered(text, ending_of_answer(said, syntax.thinking))
         return Rendered(text, ending(text, syntax.thinking, behind=said))
+
+    def _template(self, chat: Chat, *, continuing: bool = False) -> ChatTemplate | GoChatTemplate:
+        """The template of `chat`: its own, else the Go template that the model's owner stated, else that of
+        the GGUF file."""
+        model = self.model.name.short
+        if chat.template is None and self._go is not None:
+            return GoChatTemplate(model=model, source=self._go)
+        if chat.template is not None and is_go(chat.template):
+            return GoChatTemplate(model=model, source=chat.template, param="template")
+        special = {
+            **self._special_tokens,
+            "bos_token": "" if continuing else self.runner.facts.bos,
+            "eos_token": self.runner.facts.eos,
+        }
+        own = self.model.gguf.chat_template or PLAIN
+        source = own if chat.template is None else chat.template
+        return ChatTemplate(model=model, source=source, special_tokens=special)
 
     def _conversation(self, chat: Chat, syntax: Syntax) -> Conversation:
         generic = syntax.name == "generic"
@@ -167,7 +182,11 @@ class Encoder:
 
     async def infill(self, prompt: Infill, *, drop: int) -> list[int]:
         """Prefix, suffix and middle marks round the two texts, without the first `drop` tokens of the
-        prefix."""
+        prefix. A Go template with a place for a suffix says how; else it is the vocabulary."""
+        if self._go is not None and (found := readable(self._go)) and found.infills:
+            left = await self._without(prompt.prefix, drop) if drop else prompt.prefix
+            template = GoChatTemplate(model=self.model.name.short, source=self._go, param="suffix")
+            return await self._text(await template.infill(left, prompt.suffix))
         if self.runner.facts.fim is None:
             raise MissingCapability(f"{self.model.name.short} does not support insert", param="suffix")
         pre, suf, mid = self.runner.facts.fim
@@ -175,6 +194,13 @@ class Encoder:
         prefix = await self.runner.tokenize(prompt.prefix, add_special=False, parse_special=False)
         suffix = await self.runner.tokenize(prompt.suffix, add_special=False, parse_special=False)
         return [*begin[:1], pre, *prefix[drop:], suf, *suffix, mid]
+
+    async def _without(self, text: str, drop: int) -> str:
+        """`text` without its first `drop` tokens."""
+        tokens = await self.runner.tokenize(text, add_special=False, parse_special=False)
+        left = await self.runner.detokenize(tokens[drop:])
+        # What is left of a character that was cut in two counts as one.
+        return text[max(0, len(text) - len(left)) :] if left else ""
 
     async def _text(self, text: str, *, continuing: bool = False) -> list[int]:
         bos = self.runner.facts.bos
@@ -205,16 +231,14 @@ class Encoder:
         return [*prompt.tokens, *await self._text(rendered.text, continuing=True)], rendered.thinking
 
     @cached_property
-    def _source(self) -> str:
-        if self.model.gguf.chat_template is not None:
-            return self.model.gguf.chat_template
-        go_template = self.model.go_template
-        if go_template is not None and "".join(go_template.split()) != _BARE_GO_TEMPLATE:
-            raise NotBuiltYet(
-                f"{self.model.name.short!r} has only a Go template, which this version does not render; "
-                f"send raw=true with a complete prompt, or a Jinja `template`"
-            )
-        return PLAIN
+    def _go(self) -> str | None:
+        """The model's Go template, where it is the one to use: not if it says nothing, or cannot be read
+        where there is another."""
+        source = self.model.go_template
+        if source is None or not source.strip() or is_bare(source):
+            return None
+        unreadable = self.model.gguf.chat_template is not None and readable(source) is None
+        return None if unreadable else source
 
     @cached_property
     def _special_tokens(self) -> dict[str, str]:

@@ -78,7 +78,7 @@ async def rerank(backend: Backend, request: RerankRequest) -> Ranking:
         async with backend.residency.lease(model, load, request.keep_alive) as lease:
             pairs = _Pairs(model, lease, request)
             inputs = [await pairs.tokens(document) for document in request.documents]
-            vectors = (await lease.runner.embed(inputs)).vectors
+            vectors = (await lease.runner.embed(inputs, adapters=lease.adapters)).vectors
     scores = [_score(model, vector, relevant) for vector in vectors]
     return Ranking(scores, sum(map(len, inputs)), pairs.cut)
 

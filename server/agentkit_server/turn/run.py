@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, aclosing
 from anyio import to_thread
 
 from agentkit_server.engine.types import Generate
-from agentkit_server.errors import MissingCapability, NotBuiltYet
+from agentkit_server.errors import MissingCapability
 from agentkit_server.models.model import Model
 from agentkit_server.residency.types import Lease, LoadOptions
 from agentkit_server.turn.answering import Answering, answering
@@ -40,8 +40,6 @@ async def run_turn(backend: Backend, turn: Turn) -> AsyncGenerator[Event]:
     model = await resolve(backend, turn.model)
     if "completion" not in model.capabilities:
         raise MissingCapability(f'"{turn.model}" does not support {turn.verb}', param="model")
-    if model.adapters:
-        raise NotBuiltYet(f"{turn.model!r} has a LoRA adapter, which this version does not apply")
     # Before a model is loaded for it: what cannot be enforced is refused at once.
     wanted = await to_thread.run_sync(demands, turn)
     own = read_options(model.parameters)
@@ -66,11 +64,11 @@ async def _prepared(
     turn: Turn, wanted: Demands, bounds: Limits, lease: Lease, model: Model, deadline_ns: int
 ) -> tuple[Started, Answering]:
     prompt = with_model_messages(turn.prompt, model) if isinstance(turn.prompt, Chat) else turn.prompt
-    encoder, syntax = encoder_for(turn, prompt, model, lease.runner)
+    encoder, syntax = await encoder_for(turn, prompt, model, lease.runner)
     constraint = await to_thread.run_sync(constrain, wanted, syntax, lease.runner.facts.control)
     space = Space(lease.context_length, bounds.num_predict, bounds.num_keep)
     fitted = await fit(encoder, prompt, space, truncate=turn.truncate)
-    request = _request(turn, bounds, fitted, lease.context_length, deadline_ns)
+    request = _request(turn, bounds, fitted, lease, deadline_ns)
     answer = await answering(turn, request, fitted.thinking, constraint, lease)
     started = Started(
         prompt_tokens=len(answer.prompt),
@@ -114,13 +112,13 @@ async def unload(backend: Backend, name: str, *, max_seconds: float | None = Non
         return await backend.residency.unload(model)
 
 
-def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int, deadline_ns: int) -> Generate:
+def _request(turn: Turn, bounds: Limits, fitted: Fitted, lease: Lease, deadline_ns: int) -> Generate:
     prompt_tokens = len(fitted.tokens)
     return Generate(
         id=0,
         prompt=fitted.tokens,
         sampling=bounds.sampling,
-        max_tokens=bounds.max_tokens(prompt_tokens, context_length, shift=turn.shift),
+        max_tokens=bounds.max_tokens(prompt_tokens, lease.context_length, shift=turn.shift),
         stop=bounds.stop,
         n=turn.n,
         logprobs=turn.logprobs,
@@ -128,4 +126,5 @@ def _request(turn: Turn, bounds: Limits, fitted: Fitted, context_length: int, de
         keep=prompt_tokens if bounds.num_keep < 0 else bounds.num_keep,
         pin=turn.run_id,
         deadline_ns=deadline_ns,
+        adapters=lease.adapters,
     )

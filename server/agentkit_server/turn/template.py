@@ -1,34 +1,33 @@
 """Chat templates: Jinja sources that come with a model, rendered as transformers renders them.
 
 A template is untrusted. It runs in the sandbox of sandbox.py, on a worker thread, for at most
-`RENDER_SECONDS`, and may write at most `MAX_TEXT` characters; whatever goes wrong is a BadRequest that
-names the model and carries the template's own words.
+`bounded.RENDER_SECONDS`, and may write at most `MAX_TEXT` characters; whatever goes wrong is a BadRequest
+that names the model and carries the template's own words.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
-from anyio import to_thread
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
 
 from agentkit_server.errors import BadRequest
+from agentkit_server.turn.bounded import OutOfTime, in_time
+from agentkit_server.turn.continuing import cut, marked
 from agentkit_server.turn.conversation.probe import probe
 from agentkit_server.turn.conversation.source import Vocabulary
 from agentkit_server.turn.conversation.traits import TemplateTraits
 from agentkit_server.turn.sandbox import TemplateEnvironment, given
+from agentkit_server.turn.syntaxes.recognise import recognise
+from agentkit_server.turn.syntaxes.syntax import Syntax
 
 log = logging.getLogger(__name__)
 
-RENDER_SECONDS = 5.0
 MAX_SOURCE = 1 << 20
 """Characters in a template's source."""
 
@@ -36,17 +35,7 @@ PLAIN = "{% for message in messages %}{{ message.content }}{{ '' if loop.last el
 """Used for a model without a template: the contents, a blank line between them, and nothing else. The
 model then simply continues the text, as Ollama's own default (the bare prompt) makes it do."""
 
-# A caller's text never ends in this; the rendered conversation is cut where it stands.
-_MARK = "\ue000agentkit:continue\ue001"
-
 Message = Mapping[str, Any]
-
-
-Result = TypeVar("Result")
-
-
-class _OutOfTimeError(BaseException):
-    """Thrown into the rendering thread. Not an Exception: a filter must not be able to swallow it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +49,16 @@ class ChatTemplate:
     async def traits(self) -> TemplateTraits:
         """What the template understands, found out once for each source.
 
-        Raises BadRequest when it cannot be read, or takes longer than `RENDER_SECONDS` to be found out.
+        Raises BadRequest when it cannot be read, or takes too long to be found out.
         """
         try:
-            return await _in_time(lambda: _traits(self.source))
-        except TemplateError as error:
+            return await in_time(lambda: _traits(self.source))
+        except (TemplateError, OutOfTime) as error:
             raise self._refusal(error) from error
+
+    async def syntax(self, control: Mapping[str, int]) -> Syntax:
+        """How the model writes thoughts and calls, with `control` tokens in its vocabulary."""
+        return recognise(self.source, control)
 
     async def render(
         self, messages: Sequence[Message], *, continue_last: bool = False, **variables: Any
@@ -76,7 +69,7 @@ class ChatTemplate:
         Raises BadRequest when the template refuses the messages, is broken, or exceeds its bounds.
         """
         if continue_last:
-            messages = [*messages[:-1], _marked(messages[-1])]
+            messages = [*messages[:-1], marked(messages[-1])]
         values = {
             "messages": list(messages),
             "tools": None,
@@ -87,7 +80,7 @@ class ChatTemplate:
         }
         try:
             text = await _render_in_time(self.source, values)
-        except TemplateError as error:
+        except (TemplateError, OutOfTime) as error:
             folded = _without_system(messages)
             if folded is None:
                 raise self._refusal(error) from error
@@ -95,9 +88,9 @@ class ChatTemplate:
         except Exception as error:
             # A template is a program: it can raise anything (a TypeError on content it did not expect …).
             raise self._refusal(error) from error
-        return self._cut(text) if continue_last else text
+        return cut(self.model, text) if continue_last else text
 
-    async def _render_folded(self, values: dict[str, Any], first: TemplateError) -> str:
+    async def _render_folded(self, values: dict[str, Any], first: Exception) -> str:
         """Some templates know no system role: say the same at the head of the first user message."""
         try:
             text = await _render_in_time(self.source, values)
@@ -106,28 +99,11 @@ class ChatTemplate:
         log.info("%s: the template takes no system message; it leads the first user message", self.model)
         return text
 
-    def _cut(self, text: str) -> str:
-        end = text.rfind(_MARK)
-        if end < 0:
-            raise BadRequest(
-                f"the chat template of {self.model!r} drops the last message, so that it cannot be "
-                f"continued; end the conversation with a user message",
-                param="messages",
-            )
-        return text[:end]
-
     def _refusal(self, error: Exception) -> BadRequest:
         reason = str(error) or type(error).__name__
         return BadRequest(
             f"the chat template of {self.model!r} refused the messages: {reason[:500]}", param="messages"
         )
-
-
-def _marked(message: Message) -> dict[str, Any]:
-    content = message.get("content")
-    if isinstance(content, list):
-        return {**message, "content": [*cast("list[Any]", content), {"type": "text", "text": _MARK}]}
-    return {**message, "content": f"{content or ''}{_MARK}"}
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message] | None:
@@ -153,7 +129,7 @@ _ENVIRONMENT = TemplateEnvironment()
 
 @lru_cache(maxsize=64)
 def _traits(source: str) -> TemplateTraits:
-    """Found by rendering, so only to be called within `_in_time`."""
+    """Found by rendering, so only to be called within `in_time`."""
     template = _compiled(source)
     fixed = {"tools": None, "documents": None, "bos_token": "<s>", "eos_token": "</s>"}
 
@@ -167,52 +143,5 @@ def _written(template: Template, values: Mapping[str, Any]) -> str:
     return _ENVIRONMENT.concat(template.generate(given(dict(values))))
 
 
-class _Job(Generic[Result]):
-    """Templates running on a worker thread, which can be stopped from another."""
-
-    def __init__(self, work: Callable[[], Result]) -> None:
-        self._work = work
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-
-    def run(self) -> Result:
-        """Raises TemplateError when it was stopped."""
-        try:
-            try:
-                with self._lock:
-                    self._thread = threading.get_ident()
-                return self._work()
-            finally:
-                # Once this is None nothing can be thrown any more: the thread may go on to other work.
-                with self._lock:
-                    self._thread = None
-        except _OutOfTimeError:
-            raise TemplateError(f"it ran for more than {RENDER_SECONDS:g} seconds") from None
-
-    def stop(self) -> None:
-        """Throw out of the template's next step, if it still runs."""
-        with self._lock:
-            if self._thread is not None:
-                thread = ctypes.c_ulong(self._thread)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_OutOfTimeError))
-
-
 async def _render_in_time(source: str, values: Mapping[str, Any]) -> str:
-    return await _in_time(lambda: _written(_compiled(source), values))
-
-
-async def _in_time(work: Callable[[], Result]) -> Result:
-    job = _Job(work)
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        # Again until it has ended: an exception thrown into a finaliser is swallowed there.
-        nonlocal timer
-        job.stop()
-        timer = loop.call_later(0.1, stop)
-
-    timer = loop.call_later(RENDER_SECONDS, stop)
-    try:
-        return await to_thread.run_sync(job.run)
-    finally:
-        timer.cancel()
+    return await in_time(lambda: _written(_compiled(source), values))

@@ -71,7 +71,7 @@ async def write_prompt(backend: Backend, turn: Turn, chat: Chat) -> Written:
     )
     async with _lease(backend, model, wanted) as lease:
         chat = with_model_messages(chat, model)
-        encoder, syntax = encoder_for(turn, chat, model, lease.runner)
+        encoder, syntax = await encoder_for(turn, chat, model, lease.runner)
         encoded = await encoder.encode(chat)
         text, tokens = encoded.text, encoded.tokens
         if encoded.thinking == "open" and is_quiet(turn):

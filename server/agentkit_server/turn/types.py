@@ -19,7 +19,7 @@ class Chat:
     continue_last: bool = False
     """The last message is an unfinished assistant message: continue it instead of answering it."""
     template: str | None = None
-    """Jinja template that replaces the model's own."""
+    """Template, Jinja or Go, that replaces the model's own."""
     template_kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -14,9 +14,9 @@ from itertools import product
 from typing import Any, Literal
 
 from agentkit_server.turn.conversation.conversation import Conversation, prepare
-from agentkit_server.turn.conversation.source import Vocabulary
+from agentkit_server.turn.conversation.source import Words
 from agentkit_server.turn.conversation.switches import flags, switches
-from agentkit_server.turn.conversation.traits import IN_CONTENT, CallForm, TemplateTraits, Think
+from agentkit_server.turn.conversation.traits import IN_CONTENT, CallForm, Switch, TemplateTraits, Think
 from agentkit_server.turn.types import Tool
 
 Message = dict[str, Any]
@@ -101,8 +101,11 @@ class Probe:
         return text is not None and all(word in text for word in words)
 
 
-def probe(render: Render, vocabulary: Vocabulary) -> TemplateTraits:
-    """The traits of the template that `render` renders and whose source uses `vocabulary`."""
+def probe(
+    render: Render, vocabulary: Words, *, known_switches: tuple[Switch, ...] | None = None
+) -> TemplateTraits:
+    """The traits of the template that `render` renders and whose source uses `vocabulary`. Its switches of
+    thinking are found out, too, unless they are known."""
     asking = Probe(render)
     traits = _first(_plain_forms(vocabulary), lambda one: asking.shows(one, [user(_ASK)], _ASK))
     if traits is None:
@@ -110,7 +113,10 @@ def probe(render: Render, vocabulary: Vocabulary) -> TemplateTraits:
         return TemplateTraits()
     traits = _systems(asking, traits)
     traits = _tools(asking, traits, vocabulary)
-    traits = _thinking_switches(asking, traits, vocabulary)
+    if known_switches is None:
+        traits = _thinking_switches(asking, traits, vocabulary)
+    else:
+        traits = replace(traits, switches=known_switches)
     traits = _calls(asking, traits, vocabulary)
     return _thoughts(asking, traits, vocabulary)
 
@@ -121,7 +127,7 @@ def _first(
     return next(filter(fits, candidates), None)
 
 
-def _plain_forms(vocabulary: Vocabulary) -> Iterator[TemplateTraits]:
+def _plain_forms(vocabulary: Words) -> Iterator[TemplateTraits]:
     """The least that a template may want. Later steps add what else it can."""
     bare = TemplateTraits(thinking=None, developer=False, late_system=False, several_systems=False)
     for needs_tools, parts in product((False, True), repeat=2):
@@ -131,7 +137,7 @@ def _plain_forms(vocabulary: Vocabulary) -> Iterator[TemplateTraits]:
         yield replace(bare, needs_tools=True, tools=variable, tool_form="text", date=date)
 
 
-def _tool_variables(vocabulary: Vocabulary) -> list[str]:
+def _tool_variables(vocabulary: Words) -> list[str]:
     return ["tools", *vocabulary.variables("tool", "function")]
 
 
@@ -164,7 +170,7 @@ def _knows_developer(asking: Probe, traits: TemplateTraits, talk: Sequence[Messa
     return unknown is None or unknown.replace(_UNKNOWN_ROLE, "developer") != known
 
 
-def _tools(asking: Probe, traits: TemplateTraits, vocabulary: Vocabulary) -> TemplateTraits:
+def _tools(asking: Probe, traits: TemplateTraits, vocabulary: Words) -> TemplateTraits:
     forms: Iterable[TemplateTraits] = [traits]
     if traits.tool_form != "text":
         forms = (
@@ -176,7 +182,7 @@ def _tools(asking: Probe, traits: TemplateTraits, vocabulary: Vocabulary) -> Tem
     return replace(traits, tools=None) if found is None else found
 
 
-def _thinking_switches(asking: Probe, traits: TemplateTraits, vocabulary: Vocabulary) -> TemplateTraits:
+def _thinking_switches(asking: Probe, traits: TemplateTraits, vocabulary: Words) -> TemplateTraits:
     def text(variables: Mapping[str, Any], extra: str = "") -> str | None:
         # Some act on a switch only where there is no system message.
         talks = [[system(f"{_SYSTEM}\n\n{extra}" if extra else _SYSTEM), user(_ASK)], [user(_ASK)]]
@@ -187,7 +193,7 @@ def _thinking_switches(asking: Probe, traits: TemplateTraits, vocabulary: Vocabu
     return replace(traits, switches=found, flags=None if found else flags(text))
 
 
-def _calls(asking: Probe, traits: TemplateTraits, vocabulary: Vocabulary) -> TemplateTraits:
+def _calls(asking: Probe, traits: TemplateTraits, vocabulary: Words) -> TemplateTraits:
     tools = (_OTHER_TOOL,) if traits.tools is not None else ()
     form = _call_form(asking, traits, tools)
     traits = _results(asking, replace(traits, calls=form), tools, vocabulary)
@@ -259,7 +265,7 @@ def _ids(asking: Probe, traits: TemplateTraits, form: CallForm, tools: Sequence[
 
 
 def _results(
-    asking: Probe, traits: TemplateTraits, tools: Sequence[Tool], vocabulary: Vocabulary
+    asking: Probe, traits: TemplateTraits, tools: Sequence[Tool], vocabulary: Words
 ) -> TemplateTraits:
     roles = ("tool", "ipython", "function", "observation", "tool_response")
     forms = [replace(traits, results=role) for role in roles]
@@ -281,7 +287,7 @@ def _parallel(asking: Probe, traits: TemplateTraits, tools: Sequence[Tool]) -> b
     return asking.shows(traits, [user(_ASK), both, *results], *words, tools=tools)
 
 
-def _thoughts(asking: Probe, traits: TemplateTraits, vocabulary: Vocabulary) -> TemplateTraits:
+def _thoughts(asking: Probe, traits: TemplateTraits, vocabulary: Words) -> TemplateTraits:
     tools = (_TOOL,) if traits.tools is not None else ()
     thought = assistant("", call(_CALLED, _ID), thinking=_THOUGHT)
     rounds: list[list[Message]] = [[user(_ASK), assistant(_ANSWER, thinking=_THOUGHT), user(_AGAIN)]]

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from jinja2 import meta, nodes
 
 MOST = 16
 """Words of one kind that are looked at."""
+
+
+class Words(Protocol):
+    """What a probe asks of a template's source."""
+
+    def variables(self, *parts: str) -> list[str]:
+        """Variables that the template is given from outside and whose names contain one of `parts`."""
+        ...
+
+    def keys(self, *parts: str) -> list[str]:
+        """Keys of a message that it looks for and whose names contain one of `parts`."""
+        ...
+
+    def compared(self, variable: str) -> list[str]:
+        """The texts that `variable` is compared with."""
+        ...
 
 
 @dataclass(frozen=True)

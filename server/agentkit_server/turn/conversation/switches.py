@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from agentkit_server.turn.conversation.source import Vocabulary
+from agentkit_server.turn.conversation.source import Words
 from agentkit_server.turn.conversation.traits import Switch
 from agentkit_server.turn.types import ThinkLevel
 
@@ -34,7 +34,7 @@ class Text(Protocol):
     def __call__(self, variables: Mapping[str, Any], extra: str = "") -> str | None: ...
 
 
-def switches(text: Text, vocabulary: Vocabulary) -> tuple[Switch, ...]:
+def switches(text: Text, vocabulary: Words) -> tuple[Switch, ...]:
     """The variables of `vocabulary` that decide about thinking. Two names for one switch count once."""
     variables = [_Variable(name, text, vocabulary.compared(name)) for name in vocabulary.variables(*_PARTS)]
     found: list[Switch] = []

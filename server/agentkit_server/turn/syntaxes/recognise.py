@@ -84,14 +84,19 @@ PLAIN = Syntax(name="plain")
 
 
 def recognise(template: str | None, control: Mapping[str, int]) -> Syntax:
-    """The syntax of a model with this chat template (Jinja source) and these control tokens.
+    """The syntax of a model with this chat template (Jinja or Go source) and these control tokens.
 
     `generic` where the template shows no calls, or calls in a way that is not known.
     """
     if template is None:
         return GENERIC
+    return _recognised(template, signs_in(control))
+
+
+def signs_in(control: Mapping[str, int]) -> frozenset[str]:
+    """Those of the control tokens that decide about a syntax."""
     wanted = {text for sign in SIGNS for text in sign.control}
-    return _recognised(template, frozenset(wanted & control.keys()))
+    return frozenset(wanted & control.keys())
 
 
 @lru_cache(maxsize=64)
