@@ -57,6 +57,19 @@ def test_an_entry_that_begins_another_is_superfluous() -> None:
     assert len(cache) == 1
 
 
+def test_an_entry_is_for_its_adapters_alone() -> None:
+    cache = PrefixCache(whole_only=False)
+    bare, adapted = cached(0, 1, 2, 3), cached(1, 1, 2, 3, 4)
+    adapted.adapters = 7
+    bare.pins, adapted.pins = {"run": monotonic()}, {"run": monotonic()}
+    cache.add(bare)
+    assert cache.add(adapted) == []
+    assert cache.pins == 2
+    assert cache.longest(row(1, 2, 3, 4, 5)) == (bare, 3)
+    assert cache.longest(row(1, 2, 3, 4, 5), 7) == (adapted, 4)
+    assert cache.longest(row(1, 2, 3, 4, 5), 8) == (None, 0)
+
+
 def test_the_least_recently_used_entry_goes_first() -> None:
     cache = PrefixCache(whole_only=False)
     first, second = cached(0, 1), cached(1, 2)

@@ -12,9 +12,11 @@ from support.residency import make_gguf, make_model
 
 from agentkit_server.engine.types import CacheType, FlashAttention, LoadSpec
 from agentkit_server.machine import cores, probe
+from agentkit_server.models.model import Adapter
 from agentkit_server.residency.memory import (
     GIB,
     MIB,
+    adapter_sizes,
     estimate,
     kv_bytes,
     recurrent_bytes,
@@ -71,11 +73,14 @@ def test_an_estimate_grows_with_the_batch() -> None:
     assert estimate(make_model(), wide).total > estimate(make_model(), SPEC).total
 
 
-def test_weights_are_the_model_its_adapters_and_projectors(tmp_path: Path) -> None:
+def test_adapters_and_projectors_count(tmp_path: Path) -> None:
     (tmp_path / "lora").write_bytes(b"x" * 5)
     (tmp_path / "eyes").write_bytes(b"x" * 7)
-    extras = {"adapters": (tmp_path / "lora",), "projectors": (tmp_path / "eyes",)}
-    assert weights_bytes(replace(make_model(file_size=10), **extras)) == 22
+    lora = tmp_path / "lora"
+    adapters = (Adapter(lora), Adapter(lora, 0.5), Adapter(tmp_path / "gone"))
+    model = replace(make_model(file_size=10), adapters=adapters, projectors=(tmp_path / "eyes",))
+    assert (weights_bytes(model), adapter_sizes(model)) == (17, {lora: 5})
+    assert estimate(model, SPEC).total == estimate(make_model(file_size=10), SPEC).total + 12
 
 
 def test_a_feed_forward_of_another_width_in_each_block_counts_with_the_widest() -> None:

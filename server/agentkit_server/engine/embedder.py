@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agentkit_server.engine.adapters import Adapters, unknown
 from agentkit_server.engine.llama import Batch, Context
 from agentkit_server.engine.types import Embed, Embedded, Failed
 
@@ -26,8 +27,9 @@ class Job:
 class Embedder:
     """A queue of embedding requests, first come first served."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, adapters: Adapters) -> None:
         self._context = context
+        self._adapters = adapters
         self._batch = Batch(context.spec.n_batch)
         self._limit = min(context.spec.n_ctx, context.spec.n_batch)
         self._jobs: deque[Job] = deque()
@@ -51,6 +53,7 @@ class Embedder:
         job = self._jobs[0]
         group = next(job.groups, None)
         if group is not None:
+            self._adapters.select(job.request.adapters)
             code = self._compute(group, job.vectors)
             if code == 0:
                 return None
@@ -67,6 +70,8 @@ class Embedder:
 
         if not self._context.spec.embedding:
             return refuse("missing_capability", "this model gives no embeddings: ask an embedding model")
+        if request.adapters not in self._adapters:
+            return refuse(*unknown(request.adapters))
         for tokens in request.inputs:
             if not tokens:
                 return refuse("invalid_request", "an input has no tokens: send at least one")

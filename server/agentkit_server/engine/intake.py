@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from agentkit_server.engine.adapters import Adapters, unknown
 from agentkit_server.engine.constraint import Constraint, GrammarRefused
 from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.llama import Context
@@ -30,8 +31,11 @@ class Intake:
     """Turns Generate commands into sequences. `tell` hands a Prepared from another thread to whoever calls
     `prepared` with it."""
 
-    def __init__(self, context: Context, grammars: Grammars, tell: Callable[[Prepared], None]) -> None:
+    def __init__(
+        self, context: Context, adapters: Adapters, grammars: Grammars, tell: Callable[[Prepared], None]
+    ) -> None:
         self._context = context
+        self._adapters = adapters
         self._grammars = grammars
         self._tell = tell
         self._waiting: dict[int, tuple[Generate, int]] = {}
@@ -103,6 +107,8 @@ class Intake:
         size, limit = self._context.vocabulary.size, self._context.spec.n_ctx
         if self._context.spec.embedding:
             return "missing_capability", "this model only embeds: ask it for embeddings"
+        if request.adapters not in self._adapters:
+            return unknown(request.adapters)
         if not request.prompt:
             return "invalid_request", "the prompt has no tokens: send at least one"
         if len(request.prompt) >= limit:

@@ -1,7 +1,7 @@
 """llama.cpp, as much of it as the engine needs: a model, a context, a batch, a sampler chain.
 
-The only file that touches ctypes. Everything here belongs to one thread, except `Vocabulary`, whose
-calls only read.
+The only file that touches ctypes, with quantize.py. Everything here belongs to one thread, except
+`Vocabulary`, whose calls only read.
 """
 
 # llama_cpp ships no type stubs: its ctypes signatures are unknown to the checker, here and nowhere else.
@@ -462,6 +462,27 @@ class Context:
     def decode(self, batch: Batch) -> int:
         """Compute the batch. 0 = done, 1 = no free cells (nothing changed), 2 = aborted, < 0 = failed."""
         return lib.llama_decode(self.pointer, batch.raw())
+
+    def load_adapter(self, path: str) -> Any:
+        """A LoRA adapter for `use_adapters`. Raises LlamaError when it does not fit the model."""
+        _last_words.clear()
+        adapter = lib.llama_adapter_lora_init(self._model, os.fsencode(path))
+        if not adapter:
+            why = _last_words[-1] if _last_words else "llama.cpp does not say why"
+            raise LlamaError(why.rpartition("failed to apply lora adapter: ")[2])
+        return adapter
+
+    def free_adapter(self, adapter: Any) -> None:
+        """`adapter` must not be in use."""
+        lib.llama_adapter_lora_free(adapter)
+
+    def use_adapters(self, adapters: list[tuple[Any, float]]) -> None:
+        """Add these (no one twice) to the model, each times its number, from the next decode on. That one
+        takes some milliseconds longer: llama.cpp plans its work anew."""
+        count = len(adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*(adapter for adapter, _ in adapters))
+        scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
+        lib.llama_set_adapters_lora(self.pointer, pointers, count, scales)
 
     def set_threads(self, count: int) -> None:
         lib.llama_set_n_threads(self.pointer, count, count)

@@ -52,6 +52,8 @@ class Cached:
     """Tick of the last use; the smallest goes first."""
     pins: dict[str, float] = field(default_factory=dict[str, float])
     """Who wants it kept, and since when in seconds of the monotonic clock."""
+    adapters: int = 0
+    """The set of adapters that it was computed with: it is worth nothing to any other."""
 
     @property
     def parked(self) -> bool:
@@ -92,7 +94,8 @@ class PrefixCache:
         """Keep `entry`; returns entries that must go: those that it makes superfluous (their tokens
         begin it), and the oldest when there are too many."""
         self._pin_once(entry)
-        stale = [e for e in self._entries if common_prefix(e.tokens, entry.tokens) == len(e.tokens)]
+        same = (e for e in self._entries if e.adapters == entry.adapters)
+        stale = [e for e in same if common_prefix(e.tokens, entry.tokens) == len(e.tokens)]
         if self._whole_only:
             # The state of a shorter sequence cannot be cut out of a longer one.
             stale = [e for e in stale if len(e.tokens) == len(entry.tokens)]
@@ -110,8 +113,8 @@ class PrefixCache:
         return stale
 
     def _pin_once(self, entry: Cached) -> None:
-        """A name pins only the prefix that it was given for last."""
-        for other in self._entries:
+        """A name pins only the prefix that it was given for last, with each set of adapters."""
+        for other in (e for e in self._entries if e.adapters == entry.adapters):
             for pin in entry.pins.keys() & other.pins.keys():
                 older = other if other.pins[pin] <= entry.pins[pin] else entry
                 del older.pins[pin]
@@ -125,12 +128,14 @@ class PrefixCache:
         self._tick += 1
         entry.used = self._tick
 
-    def longest(self, tokens: Ints) -> tuple[Cached | None, int]:
-        """The entry that shares the longest usable prefix with `tokens`, and its length. Of equals a
-        resident one, then the one with least to lose."""
+    def longest(self, tokens: Ints, adapters: int = 0) -> tuple[Cached | None, int]:
+        """The entry that shares the longest usable prefix with `tokens`, computed with `adapters`, and its
+        length. Of equals a resident one, then the one with least to lose."""
         best: Cached | None = None
         best_key = (0, False, 0)
         for entry in self._entries:
+            if entry.adapters != adapters:
+                continue
             n = common_prefix(entry.tokens, tokens)
             key = (n, not entry.parked, -len(entry.tokens))
             if n and key > best_key and entry.usable(n, whole_only=self._whole_only):

@@ -17,6 +17,7 @@ from agentkit_server.engine.cells import Cells, Ids
 from agentkit_server.engine.llama import Batch, Bytes, Context
 from agentkit_server.engine.prefix import LEAST_PARKED, Cached, PrefixCache, common_prefix
 from agentkit_server.engine.sequence import IntRow, Sequence
+from agentkit_server.engine.turns import Turns
 from agentkit_server.machine import probe
 
 # A prompt waits for another that is being computed when it would save at least this many tokens.
@@ -62,6 +63,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.batch = Batch(spec.n_batch)
+        self._turns = Turns()
         self.preemptions = 0
         self.tokens_reused = 0
         self._free_ids = list(range(spec.n_seq_max - 1, -1, -1))
@@ -88,7 +90,7 @@ class Scheduler:
 
     def _worth_waiting(self, sequence: Sequence) -> bool:
         """Is a longer shared prefix being computed right now than any that is ready?"""
-        prefilling = [r for r in self.running if not r.decoding]
+        prefilling = [r for r in self.running if not r.decoding and r.adapters == sequence.adapters]
         if not prefilling:
             return False
         wanted = sequence.tokens.view[:-1]
@@ -103,8 +105,10 @@ class Scheduler:
         """Where the longest computed prefix of `sequence` is, and how long it is."""
         wanted = sequence.tokens.view[:-1]
         best: Cached | Sequence | None
-        best, length = self.cache.longest(wanted)
+        best, length = self.cache.longest(wanted, sequence.adapters)
         for other in self.running:
+            if other.adapters != sequence.adapters:
+                continue
             n = common_prefix(other.tokens.view[: other.computed], wanted)
             if self._whole_only and n < other.computed:
                 continue
@@ -276,10 +280,12 @@ class Scheduler:
         for sequence in (*self.running, *self.waiting):
             sequence.unpin(pin)
 
-    def drop_cache(self) -> None:
+    def drop_cache(self, adapters: int | None = None) -> None:
+        """Forget all prefixes, or those that were computed with one set of adapters."""
         for entry in self.cache.entries:
-            self._forget(entry)
-            self.cache.remove(entry)
+            if adapters is None or entry.adapters == adapters:
+                self._forget(entry)
+                self.cache.remove(entry)
 
     def _forget(self, entry: Cached) -> None:
         if not entry.parked:
@@ -310,12 +316,15 @@ class Scheduler:
     # Batches
 
     def plan(self) -> list[Row]:
-        """Fill the batch: every decoding sequence's tokens, then prefill chunks in order of arrival."""
+        """Fill the batch, with those whose turn it is: every decoding sequence's tokens, then prefill chunks
+        in order of arrival. All rows have the same adapters."""
         self._room_to_decode()
         self.batch.clear()
-        rows = self._decoding_rows()
-        budget = self._polite_chunk() if rows else self.batch.capacity
-        for sequence in self.running:
+        group = self._turns.pick(self.running)
+        rows = self._decoding_rows(group)
+        others_decode = group is not self.running and any(r.decoding for r in self.running)
+        budget = self._polite_chunk() if rows or others_decode else self.batch.capacity
+        for sequence in group:
             todo = min(sequence.remaining - 1, budget, self.batch.room)
             if sequence.decoding or todo <= 0:
                 continue
@@ -324,11 +333,13 @@ class Scheduler:
             if todo > 0:
                 rows.append(self._add(sequence, todo))
                 budget -= todo
+        if not rows:
+            self._turns.give_up()
         return rows
 
-    def _decoding_rows(self) -> list[Row]:
+    def _decoding_rows(self, group: list[Sequence]) -> list[Row]:
         """A token of every decoding sequence, and those forced after it as far as there is room."""
-        decoding = [r for r in self.running if r.decoding]
+        decoding = [r for r in group if r.decoding]
         self._evict_until(sum(r.remaining for r in decoding))
         spare = min(self.batch.capacity, self.cells.free) - len(decoding)
         rows: list[Row] = []
@@ -387,6 +398,7 @@ class Scheduler:
             return
         tokens = sequence.tokens.view[: sequence.computed].copy()
         pins = sequence.carried | ({sequence.pin: monotonic()} if sequence.pin else {})
-        entry = Cached(sequence.seq_id, tokens, sequence.cells.view.copy(), pins=pins)
+        cells = sequence.cells.view.copy()
+        entry = Cached(sequence.seq_id, tokens, cells, pins=pins, adapters=sequence.adapters)
         for stale in self.cache.add(entry):
             self._forget(stale)

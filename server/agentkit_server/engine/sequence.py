@@ -105,6 +105,8 @@ class Sequence:
     banned: tuple[int, ...] = ()
     """Ids that the logit biases forbid."""
     cells: IntRow = field(default_factory=IntRow)
+    adapters: int = 0
+    """The set of adapters that it is computed with."""
     seq_id: int = -1
     due: int = 1
     generated: int = 0
@@ -204,6 +206,7 @@ def _start(
         text=TextStream(request.stop),
         arrived_ns=arrived_ns,
         pin=request.pin,
+        adapters=request.adapters,
         constraint=constraint and constraint.copy(ignore_ends=request.ignore_eos),
         tries_first=not looks_back and not truncates(sampling),
         banned=tuple(token for token, bias in sampling.logit_bias.items() if bias == float("-inf")),

@@ -13,18 +13,20 @@ from queue import Empty, SimpleQueue
 
 import psutil
 
+from agentkit_server.engine.adapters import Adapters
 from agentkit_server.engine.ahead import Ahead
 from agentkit_server.engine.constraint import Constraint, ConstraintBroken
 from agentkit_server.engine.embedder import Embedder
 from agentkit_server.engine.grammars import Grammars
 from agentkit_server.engine.intake import Intake, Prepared
-from agentkit_server.engine.llama import NO_SLOT, Context
+from agentkit_server.engine.llama import NO_SLOT, Context, LlamaError
 from agentkit_server.engine.sampler import NoNumbers, NothingAllowed, next_tokens
 from agentkit_server.engine.scheduler import Row, Scheduler
 from agentkit_server.engine.sequence import MOST_TOGETHER, Sequence, Unsaid
 from agentkit_server.engine.threads import Threads
 from agentkit_server.engine.types import (
     Cancel,
+    DropAdapters,
     DropCache,
     Embed,
     Failed,
@@ -32,6 +34,8 @@ from agentkit_server.engine.types import (
     FinishReason,
     Generate,
     GetStats,
+    LoadAdapters,
+    Query,
     Reply,
     Shutdown,
     Stats,
@@ -45,7 +49,7 @@ SAY_NS = 40_000_000
 the client, where a small model's step takes 8 ms and needs all cores: one for each token took a tenth off
 eight streams. Nobody sees 25 pieces a second apart from 100."""
 
-StepCommand = Generate | Prepared | Cancel | Embed | GetStats | DropCache | Unpin | Shutdown
+StepCommand = Generate | Prepared | Cancel | Embed | Query | Shutdown
 Emit = Callable[[list[Reply]], None]
 
 
@@ -56,11 +60,12 @@ class Stepper:
         self._context = context
         self._emit = emit
         self._grammars = grammars
-        self._intake = Intake(context, grammars, self.submit)
+        self._adapters = Adapters(context)
+        self._intake = Intake(context, self._adapters, grammars, self.submit)
         self._ahead = Ahead()
         self._inbox: SimpleQueue[tuple[StepCommand, int]] = SimpleQueue()
         self._scheduler = Scheduler(context, self._say_rest)
-        self._embedder = Embedder(context)
+        self._embedder = Embedder(context, self._adapters)
         self._threads = Threads(context.threads, self._use_threads)
         self._out: list[Reply] = []
         # While a GPU computes, the threads wait for it: that says nothing of other programs. A number that
@@ -119,20 +124,32 @@ class Stepper:
                 self._cancel(command.id)
             case Embed():
                 self._answer(self._embedder.add(command))
-            case GetStats():
-                self._out.append(self._stats(command.id))
-            case DropCache():
-                self._scheduler.drop_cache()
-                self._out.append(self._stats(command.id))
-            case Unpin():
-                self._intake.unpin(command.pin)
-                self._scheduler.unpin(command.pin)
-                self._out.append(self._stats(command.id))
             case Shutdown():
                 self._open = False
+            case _:
+                self._out.append(self._query(command))
         # Answers to queries do not wait for the step that follows.
         if not isinstance(command, Generate):
             self._send()
+
+    def _query(self, query: Query) -> Stats | Failed:
+        match query:
+            case GetStats():
+                pass
+            case DropCache():
+                self._scheduler.drop_cache()
+            case Unpin():
+                self._intake.unpin(query.pin)
+                self._scheduler.unpin(query.pin)
+            case LoadAdapters():
+                try:
+                    self._adapters.load(query.number, query.files)
+                except LlamaError as error:
+                    return Failed(id=query.id, code="load_failed", message=str(error))
+            case DropAdapters():
+                self._scheduler.drop_cache(query.number)
+                self._adapters.drop(query.number)
+        return self._stats(query.id)
 
     def _admit(self, taken: list[Sequence] | Failed) -> None:
         if isinstance(taken, Failed):
@@ -175,6 +192,7 @@ class Stepper:
             tokens_computed=self._tokens_computed,
             tokens_reused=s.tokens_reused,
             preemptions=s.preemptions,
+            adapters=len(self._adapters),
             rss_bytes=psutil.Process().memory_info().rss,
         )
 
@@ -184,11 +202,12 @@ class Stepper:
         rows = self._scheduler.plan()
         if not rows:
             return
+        changed = self._adapters.select(rows[0].sequence.adapters)
         self._ahead.begin([c for row in rows if (c := _mask_wanted(row)) is not None])
         started, cpu = time.monotonic_ns(), time.process_time_ns()
         code = self._context.decode(self._scheduler.batch)
         took = time.monotonic_ns() - started
-        if self._watch_threads:
+        if self._watch_threads and not changed:
             cpu = time.process_time_ns() - cpu
             # Forced tokens ride along with the sampled one, nearly for nothing.
             rows_of_weight = sum(1 if row.samples else row.count for row in rows)

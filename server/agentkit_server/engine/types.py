@@ -104,6 +104,15 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 # --- into the child ---------------------------------------------------------------------------------
 
 
+class AdapterFile(msgspec.Struct, frozen=True):
+    """A LoRA adapter, and how much of it is added to the model."""
+
+    path: str
+    version: int
+    """Two files of the same path and version have the same content."""
+    scale: float
+
+
 class ItemsRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is asked of one place in a JSON value. Places are numbered as in `Distinct.places`; -1 = one that
     nothing is asked of."""
@@ -200,6 +209,8 @@ class Generate(msgspec.Struct, tag=True, kw_only=True):
     """Keep the prefix that this leaves under this name: it gives way only after all that are not pinned. The
     next request of the same name takes the name over, `Unpin` lets go of it, and so does the 64th that is
     newer."""
+    adapters: int = 0
+    """Which set of `LoadAdapters` is added to the model, 0 = none."""
 
 
 class Cancel(msgspec.Struct, tag=True):
@@ -232,6 +243,8 @@ class Embed(msgspec.Struct, tag=True, kw_only=True):
 
     id: int
     inputs: list[list[int]]
+    adapters: int = 0
+    """As in `Generate`."""
 
 
 class GetStats(msgspec.Struct, tag=True):
@@ -254,11 +267,31 @@ class Unpin(msgspec.Struct, tag=True):
     pin: str
 
 
+class LoadAdapters(msgspec.Struct, tag=True):
+    """Call these adapters, together, the set `number` (1 or more); of a number that is known nothing changes.
+    Files that are loaded are not loaded again. Answered by Stats, or by Failed(code="load_failed") when one
+    does not fit the model."""
+
+    id: int
+    number: int
+    files: list[AdapterFile]
+
+
+class DropAdapters(msgspec.Struct, tag=True):
+    """Forget the set `number`, which no request uses any more, its prefixes, and the files that no other set
+    needs. Answered by Stats."""
+
+    id: int
+    number: int
+
+
 class Shutdown(msgspec.Struct, tag=True):
     """Free the model and exit 0."""
 
 
-Command = Generate | Cancel | Tokenize | Detokenize | Embed | GetStats | DropCache | Unpin | Shutdown
+Query = GetStats | DropCache | Unpin | LoadAdapters | DropAdapters
+"""Answered by Stats."""
+Command = Generate | Cancel | Tokenize | Detokenize | Embed | Query | Shutdown
 
 # --- out of the child -------------------------------------------------------------------------------
 
@@ -370,6 +403,8 @@ class Stats(msgspec.Struct, tag=True, kw_only=True):
     tokens_reused: int
     preemptions: int
     rss_bytes: int
+    adapters: int = 0
+    """Files of LoRA adapters that are loaded."""
 
 
 class Failed(msgspec.Struct, tag=True, kw_only=True):

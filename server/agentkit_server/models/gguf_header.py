@@ -60,6 +60,8 @@ class Header:
     tensors: tuple[TensorInfo, ...]
     parameter_count: int
     file_size: int
+    kinds: dict[str, GGUFValueType]
+    """How each value of the metadata is stored."""
 
 
 class LongArray(Sequence[Any]):
@@ -176,8 +178,7 @@ class Cursor:
         except ValueError:
             raise self.fail(f"it has a value of unknown type {number} at byte {self.position}") from None
 
-    def value(self) -> Any:
-        kind = self.kind()
+    def value(self, kind: GGUFValueType) -> Any:
         if kind is GGUFValueType.STRING:
             return self.string()
         return self._array() if kind is GGUFValueType.ARRAY else self.scalar(kind)
@@ -257,10 +258,10 @@ def read_header(path: Path) -> Header:
             raise cursor.fail(
                 f"it states {n_tensors} tensors and {n_keys} keys; {MAX_TENSORS} and {MAX_KEYS} are allowed"
             )
-        metadata = _metadata(cursor, n_keys)
+        metadata, kinds = _metadata(cursor, n_keys)
         tensors = _tensors(cursor, n_tensors, _alignment(cursor, metadata))
         elements = sum(math.prod(tensor.shape) for tensor in tensors)
-        return Header(metadata, tensors, elements, cursor.size)
+        return Header(metadata, tensors, elements, cursor.size, kinds)
 
 
 def _start(file: BinaryIO, path: Path) -> Cursor:
@@ -280,14 +281,16 @@ def _start(file: BinaryIO, path: Path) -> Cursor:
     return cursor
 
 
-def _metadata(cursor: Cursor, count: int) -> dict[str, Any]:
+def _metadata(cursor: Cursor, count: int) -> tuple[dict[str, Any], dict[str, GGUFValueType]]:
     metadata: dict[str, Any] = {}
+    kinds: dict[str, GGUFValueType] = {}
     for _ in range(count):
         key = cursor.string(MAX_KEY_BYTES)
         if key in metadata:
             raise cursor.fail(f"it has the key {key!r} twice")
-        metadata[key] = cursor.value()
-    return metadata
+        kinds[key] = cursor.kind()
+        metadata[key] = cursor.value(kinds[key])
+    return metadata, kinds
 
 
 def _alignment(cursor: Cursor, metadata: dict[str, Any]) -> int:

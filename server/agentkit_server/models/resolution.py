@@ -9,7 +9,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,7 @@ from agentkit_server.models.details import capabilities, describe
 from agentkit_server.models.digest import Digest
 from agentkit_server.models.gguf import read_gguf
 from agentkit_server.models.manifest import Config, Layer, Manifest
-from agentkit_server.models.model import GGUFInfo, Model
+from agentkit_server.models.model import Adapter, Details, GGUFInfo, Model
 from agentkit_server.models.names import ModelName
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Resolver:
             modified_at=datetime.fromtimestamp(file.modified, UTC),
             path=_of_kind("model", files)[0],
             gguf=gguf,
-            details=describe(gguf, config.model_families or ()),
+            details=_details(gguf, config, manifest),
             capabilities=capabilities(
                 gguf, go_template=go_template, projector=bool(projectors), stated=config.capabilities or ()
             ),
@@ -131,8 +131,13 @@ class Resolver:
             parameters=self._last(name, manifest, "params", dict[str, Any]) or {},
             messages=tuple(self._last(name, manifest, "messages", list[dict[str, str]]) or ()),
             license=self._texts(name, manifest, "license"),
-            adapters=_of_kind("adapter", files),
+            weights=",".join(layer.digest for layer in manifest.of_kind("model")),
+            adapters=_adapters(manifest, files),
             projectors=projectors,
+            draft=next(iter(_of_kind("draft", files)), None),
+            renderer=config.renderer or None,
+            parser=config.parser or None,
+            requires=config.requires or None,
         )
 
     def layer_path(self, name: ModelName, layer: Layer) -> Path:
@@ -159,7 +164,7 @@ class Resolver:
         it is not worth losing the model for."""
         try:
             return msgspec.json.decode(self._bytes(name, layer), type=kind)
-        except (StoreError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (StoreError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             _log.warning("ignoring the layer %s of model %s: %s", layer.media_type, name.short, error)
             return None
 
@@ -173,6 +178,25 @@ class Resolver:
 
 def _of_kind(kind: str, files: Files) -> tuple[Path, ...]:
     return tuple(path for each, path in files if each == kind)
+
+
+def _adapters(manifest: Manifest, files: Files) -> tuple[Adapter, ...]:
+    layers = zip(manifest.layers, files, strict=True)
+    return tuple(Adapter(path, layer.scale) for layer, (kind, path) in layers if kind == "adapter")
+
+
+def _details(gguf: GGUFInfo, config: Config, manifest: Manifest) -> Details:
+    """What the files say, and above it what the config states in their place."""
+    stated = {
+        "family": config.model_family,
+        "parameter_size": config.model_type,
+        "quantization_level": "" if config.file_type == "unknown" else config.file_type,
+        "context_length": config.context_length,
+        "embedding_length": config.embedding_length,
+        "parent_model": manifest.of_kind("model")[0].origin,
+    }
+    details = describe(gguf, config.model_families or ())
+    return replace(details, **{name: value for name, value in stated.items() if value})
 
 
 def _linked(name: ModelName, layer: Layer, path: Path) -> Path:

@@ -7,7 +7,9 @@ that an error can show them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from agentkit_server.engine.types import CacheType, LoadSpec
@@ -25,6 +27,7 @@ class Estimate:
     """The parts of what a loaded model takes."""
 
     weights: int
+    adapters: int
     kv: int
     recurrent: int
     compute: int
@@ -51,6 +54,7 @@ def estimate(model: Model, spec: LoadSpec) -> Estimate:
     outputs = spec.n_batch * gguf.embedding_length if spec.embedding else spec.n_seq_max * gguf.vocab_size
     return Estimate(
         weights=weights_bytes(model),
+        adapters=sum(adapter_sizes(model).values()),
         kv=kv_bytes(gguf, spec.n_cells, spec.cache_type),
         recurrent=recurrent_bytes(gguf, spec.n_seq_max),
         compute=_compute_bytes(gguf, spec),
@@ -59,9 +63,17 @@ def estimate(model: Model, spec: LoadSpec) -> Estimate:
 
 
 def weights_bytes(model: Model) -> int:
-    """Size of the weights on disk (they are mapped or copied whole): all shards, adapters, projectors."""
-    extra = [path for path in (*model.adapters, *model.projectors) if path.exists()]
-    return model.gguf.file_size + sum(path.stat().st_size for path in extra)
+    """Size of the weights on disk (they are mapped or copied whole): all shards and projectors."""
+    return model.gguf.file_size + sum(path.stat().st_size for path in model.projectors if path.exists())
+
+
+def adapter_sizes(model: Model) -> dict[Path, int]:
+    """Size of each adapter's file, which is what it takes; one that is not there is found out later."""
+    sizes: dict[Path, int] = {}
+    for adapter in model.adapters:
+        with suppress(OSError):
+            sizes[adapter.path] = adapter.path.stat().st_size
+    return sizes
 
 
 def kv_bytes(gguf: GGUFInfo, n_cells: int, cache_type: CacheType) -> int:

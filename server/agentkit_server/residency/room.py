@@ -33,8 +33,8 @@ class Room:
     def free(self) -> int:
         """Bytes that a further model may take. Weights that are mapped count as available to the system
         although they are in use, so what is promised is also held against the whole machine."""
-        loading = sum(t.plan.estimate.total for t in self.tenants if t.state is State.LOADING)
-        promised = sum(t.plan.estimate.total for t in self.tenants)
+        loading = sum(t.total for t in self.tenants if t.state is State.LOADING)
+        promised = sum(t.total for t in self.tenants)
         return max(min(self.memory.available - loading, self.memory.capacity - promised), 0)
 
     def find(self, model: Model, options: LoadOptions) -> Plan | Tenant | None:

@@ -35,6 +35,8 @@ class Lease:
     context_length: int
     load_ns: int
     """How long this request waited for a load; ~0 when the model was there."""
+    adapters: int = 0
+    """The set of adapters that makes the runner this model: requests to it must name it."""
 
 
 @dataclass(frozen=True)

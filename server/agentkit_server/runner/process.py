@@ -20,11 +20,13 @@ import msgspec
 import zmq
 
 from agentkit_server.engine.types import (
+    AdapterFile,
     Cancel,
     Command,
     Delta,
     Detokenize,
     Detokenized,
+    DropAdapters,
     DropCache,
     Embed,
     Embedded,
@@ -32,11 +34,13 @@ from agentkit_server.engine.types import (
     Finished,
     Generate,
     GetStats,
+    LoadAdapters,
     Loaded,
     LoadError,
     LoadProgress,
     LoadSpec,
     ModelFacts,
+    Query,
     Reply,
     Shutdown,
     Stats,
@@ -183,12 +187,12 @@ class Process:
         command = Detokenize(id=request_id, tokens=tokens, special=special)
         return (await self._ask(command, inbox, Detokenized)).text
 
-    async def embed(self, inputs: list[list[int]]) -> Embedded:
+    async def embed(self, inputs: list[list[int]], *, adapters: int = 0) -> Embedded:
         longest = max(map(len, inputs), default=0)
         if longest > self.spec.n_ctx:
             raise PromptTooLong(longest, self.spec.n_ctx)
         request_id, inbox = self._open()
-        return await self._ask(Embed(id=request_id, inputs=inputs), inbox, Embedded)
+        return await self._ask(Embed(id=request_id, inputs=inputs, adapters=adapters), inbox, Embedded)
 
     async def stats(self) -> Stats:
         request_id, inbox = self._open()
@@ -202,6 +206,14 @@ class Process:
         request_id, inbox = self._open()
         return await self._ask(Unpin(request_id, pin), inbox, Stats)
 
+    async def load_adapters(self, number: int, files: list[AdapterFile]) -> Stats:
+        request_id, inbox = self._open()
+        return await self._ask(LoadAdapters(request_id, number, files), inbox, Stats)
+
+    async def drop_adapters(self, number: int) -> Stats:
+        request_id, inbox = self._open()
+        return await self._ask(DropAdapters(request_id, number), inbox, Stats)
+
     def _open(self) -> tuple[int, Inbox]:
         if not self.alive:
             raise self._death()
@@ -209,12 +221,7 @@ class Process:
         self._inboxes[request_id] = inbox
         return request_id, inbox
 
-    async def _ask(
-        self,
-        command: Tokenize | Detokenize | Embed | GetStats | DropCache | Unpin,
-        inbox: Inbox,
-        kind: type[T],
-    ) -> T:
+    async def _ask(self, command: Tokenize | Detokenize | Embed | Query, inbox: Inbox, kind: type[T]) -> T:
         answered = False
         try:
             self._send(command)
@@ -335,7 +342,7 @@ class Process:
 
 
 _ERRORS: dict[str, type[AgentkitError]] = {
-    kind.code: kind for kind in (BadRequest, MissingCapability, InvalidGrammar)
+    kind.code: kind for kind in (BadRequest, MissingCapability, InvalidGrammar, LoadFailed)
 }
 
 
@@ -374,11 +381,12 @@ async def _spawn(folder: str) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=_environment(),
+        env=child_environment(),
     )
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """What a child that runs llama.cpp has of the server's environment."""
     kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
     # ggml would run a debugger on the dying process and delay its death.
     return {**kept, "GGML_NO_BACKTRACE": "1"}

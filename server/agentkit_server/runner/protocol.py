@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from agentkit_server.engine.types import (
+    AdapterFile,
     Delta,
     Embedded,
     Finished,
@@ -53,8 +54,8 @@ class Runner(Protocol):
         """Raises BadRequest for an id outside the vocabulary."""
         ...
 
-    async def embed(self, inputs: list[list[int]]) -> Embedded:
-        """Raises PromptTooLong when an input does not fit."""
+    async def embed(self, inputs: list[list[int]], *, adapters: int = 0) -> Embedded:
+        """With a set of adapters of `load_adapters`. Raises PromptTooLong when an input does not fit."""
         ...
 
     async def stats(self) -> Stats: ...
@@ -63,6 +64,15 @@ class Runner(Protocol):
 
     async def unpin(self, pin: str) -> Stats:
         """Let the prefix that requests pinned as `pin` go like any other."""
+        ...
+
+    async def load_adapters(self, number: int, files: list[AdapterFile]) -> Stats:
+        """Let requests name `files` by `number` (1 or more), which from then on means them. Raises LoadFailed
+        when one does not fit the model."""
+        ...
+
+    async def drop_adapters(self, number: int) -> Stats:
+        """Free what no other set needs. Requests that name the set must have ended."""
         ...
 
     async def wait_closed(self) -> None:

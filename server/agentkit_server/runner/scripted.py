@@ -17,6 +17,7 @@ import msgspec
 
 from agentkit_server.engine.constraint import Constraint
 from agentkit_server.engine.types import (
+    AdapterFile,
     Delta,
     Embedded,
     Finished,
@@ -66,7 +67,12 @@ class Scripted:
         self._facts = self.model.facts(spec)
         self._gone = asyncio.Event()
         self._cause = ""
-        self._past: list[list[int]] = []
+        self._past: list[tuple[int, list[int]]] = []
+        """Adapters and tokens of what was computed."""
+        self.adapters: dict[int, list[AdapterFile]] = {}
+        """The sets that are loaded."""
+        self.refuse_adapters = ""
+        """Why those that come do not fit, "" = they do."""
         self.pins: set[str] = set()
         """What requests have pinned, from their end on."""
         self._pinning: dict[int, str] = {}
@@ -121,7 +127,7 @@ class Scripted:
                     if completion.reason is not None:
                         # Before it is told: whoever hears of the end may leave at once.
                         open_ones.remove(completion)
-                        self._past.append(request.prompt + completion.tokens)
+                        self._past.append((request.adapters, request.prompt + completion.tokens))
                     for message in messages:
                         yield message
         finally:
@@ -146,18 +152,19 @@ class Scripted:
                 )
         return self.model.decode(tokens, special=special)
 
-    async def embed(self, inputs: list[list[int]]) -> Embedded:
-        """Vectors that depend on the tokens only. Raises PromptTooLong when an input does not fit."""
+    async def embed(self, inputs: list[list[int]], *, adapters: int = 0) -> Embedded:
+        """Vectors that depend on tokens and adapters. Raises PromptTooLong when an input does not fit."""
         self._check_alive()
         for tokens in inputs:
             if len(tokens) > self._spec.n_ctx:
                 raise PromptTooLong(len(tokens), self._spec.n_ctx)
-        vectors = [self._vector(tokens) for tokens in inputs]
+        mark = [-adapters] if adapters else []
+        vectors = [self._vector(mark + tokens) for tokens in inputs]
         return Embedded(id=0, vectors=vectors, prompt_tokens=sum(map(len, inputs)))
 
     async def stats(self) -> Stats:
         self._check_alive()
-        cached = sum(map(len, self._past))
+        cached = sum(len(tokens) for _, tokens in self._past)
         return Stats(
             id=0,
             cells_total=self._spec.n_cells,
@@ -173,6 +180,7 @@ class Scripted:
             tokens_reused=self._reused,
             preemptions=0,
             rss_bytes=0,
+            adapters=len({file.path for files in self.adapters.values() for file in files}),
         )
 
     async def drop_cache(self) -> Stats:
@@ -184,6 +192,20 @@ class Scripted:
         self._pinning = {one: "" if name == pin else name for one, name in self._pinning.items()}
         return await self.stats()
 
+    async def load_adapters(self, number: int, files: list[AdapterFile]) -> Stats:
+        """Raises LoadFailed with what `refuse_adapters` says."""
+        self._check_alive()
+        if self.refuse_adapters:
+            raise LoadFailed(self.refuse_adapters)
+        self.adapters.setdefault(number, files)
+        return await self.stats()
+
+    async def drop_adapters(self, number: int) -> Stats:
+        self._check_alive()
+        self.adapters.pop(number, None)
+        self._past = [past for past in self._past if past[0] != number]
+        return await self.stats()
+
     async def wait_closed(self) -> None:
         await self._gone.wait()
 
@@ -193,7 +215,8 @@ class Scripted:
 
     def _completion(self, request: Generate, index: int, constraint: Constraint | None) -> Completion:
         # The last prompt token is always computed: its logits choose the first new token.
-        longest = max((common(past, request.prompt) for past in self._past), default=0)
+        same = (tokens for adapters, tokens in self._past if adapters == request.adapters)
+        longest = max((common(tokens, request.prompt) for tokens in same), default=0)
         cached = min(longest, len(request.prompt) - 1)
         if index == 0:
             self._reused += cached
