@@ -83,3 +83,17 @@ class Settings(BaseSettings):
     """Most bytes of stored responses; beyond, the longest unused go."""
     search: Text = Field("", validation_alias="AGENTKIT_SEARCH")
     """URL of a SearXNG instance that models may search the web with; "" = none."""
+    max_transfer_streams: int = Field(4, ge=1, le=64, validation_alias=_both("MAX_TRANSFER_STREAMS"))
+    """Connections that one pull or push uses at once."""
+    transfer_rate: int = Field(0, ge=0, validation_alias="AGENTKIT_TRANSFER_RATE")
+    """Most bytes a second of all pulls and pushes together; 0 = as fast as the line is."""
+    transfer_stall: float = Field(30.0, gt=0, le=3600, validation_alias="AGENTKIT_TRANSFER_STALL")
+    """Seconds without a byte after which a connection counts as stalled, and is made anew."""
+    registry_auth: CommaList = Field([], repr=False, validation_alias="AGENTKIT_REGISTRY_AUTH")
+    """What to log in with: `HOST=TOKEN` or `HOST=USER:PASSWORD` for each private registry."""
+    registry_realms: CommaList = Field([], validation_alias="AGENTKIT_REGISTRY_REALMS")
+    """`HOST=REALM_HOST` for each registry whose tokens another host hands out."""
+    hf_token: Text = Field("", repr=False, validation_alias=AliasChoices("HF_TOKEN", "hf_token"))
+    """Token for private and gated models of hf.co."""
+    hf_endpoint: Text = Field("", validation_alias=AliasChoices("HF_ENDPOINT", "hf_endpoint"))
+    """Where hf.co is reached, for mirrors; "" = there."""

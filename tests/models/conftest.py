@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from support.tiny_gguf import write_tiny_gguf
 
 from agentkit_server.models.store import Store
+
+
+@pytest.fixture(autouse=True)
+def loopback_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, ",".join(["127.0.0.1", *filter(None, [os.environ.get(name)])]))
 
 
 @pytest.fixture

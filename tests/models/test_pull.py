@@ -13,6 +13,7 @@ from support.tiny_gguf import write_tiny_gguf
 from agentkit_server.errors import InvalidModelName, PullFailed
 from agentkit_server.models.names import ModelName
 from agentkit_server.models.pull import PullProgress, Pulls
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.sources.file import LocalFile
 from agentkit_server.models.store import Store
 
@@ -36,7 +37,9 @@ class Gated:
     def name(self, reference: str) -> ModelName:
         return ModelName.parse(reference)
 
-    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    async def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         self.started += 1
         try:
             yield PullProgress("pulling manifest")
@@ -129,9 +132,11 @@ async def test_closing_the_iterator_leaves_the_pull(store: Store, gated: Gated) 
 class Fetched(Gated):
     """As above, and quick when the model is there."""
 
-    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    async def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         if not store.has(name):
-            async for line in super().pull(reference, name, store):
+            async for line in super().pull(reference, name, store, access):
                 yield line
 
 
@@ -246,16 +251,14 @@ async def test_closing_stops_what_is_under_way(store: Store, gated: Gated) -> No
     assert gated.cleaned_up == 1
 
 
-async def test_a_name_that_no_source_has_says_what_works(store: Store) -> None:
-    with pytest.raises(PullFailed, match=r"'llama3.2' would come from a model registry.*smollm2.*pypi:"):
-        await collect(Pulls(store), "llama3.2")
+async def test_a_name_that_no_source_has_is_said(store: Store, gated: Gated) -> None:
+    with pytest.raises(PullFailed, match=r"'llama3.2' is nothing that models are pulled from"):
+        await collect(Pulls(store, [gated]), "llama3.2")
 
 
-async def test_a_model_that_is_there_needs_no_source(store: Store, tiny: Path) -> None:
-    store.link_file("llama3.2", tiny)
+async def test_the_default_model_that_is_there_is_not_fetched_again(store: Store, tiny: Path) -> None:
     store.link_file("smollm2", tiny)
-    for name in ("llama3.2", "smollm2"):
-        assert [line.status for line in await collect(Pulls(store), name)] == ["pulling manifest", "success"]
+    assert [line.status for line in await collect(Pulls(store), "smollm2")] == ["pulling manifest", "success"]
 
 
 @pytest.mark.parametrize("reference", ["/etc/passwd", "./x.gguf", "~/x.gguf", "../x", "", "a b", "file:///x"])

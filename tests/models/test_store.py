@@ -6,9 +6,9 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.stores import OllamaFolder, add_tiny
 from support.tiny_gguf import write_tiny_gguf
 
 from agentkit_server.errors import InvalidGGUF, InvalidModelName, ModelNotFound, StoreError
@@ -17,59 +17,12 @@ from agentkit_server.models.names import ModelName
 from agentkit_server.models.store import Store, default_root
 
 
-def add_tiny(store: Store, name: str, path: Path) -> None:
-    """Store a GGUF as a blob under a name."""
-    content = path.read_bytes()
-    with store.blob_writer() as writer:
-        writer.write(content)
-        digest = writer.commit()
-    layer = Layer(media_type=layer_type("model"), digest=str(digest), size=len(content))
-    gguf = store.link_file("scratch-link", path).gguf
-    store.delete("scratch-link")
-    store.add_model(ModelName.parse(name), gguf, (layer,))
-
-
 def names(store: Store) -> set[str]:
     return {model.name.short for model in store.list()}
 
 
 def blobs(store: Store) -> set[str]:
     return {path.name for path in (store.root / "blobs").glob("sha256-*")}
-
-
-class OllamaFolder:
-    """A store as Ollama writes it, by hand."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "blobs").mkdir(parents=True)
-
-    def blob(self, content: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(content).hexdigest()
-        (self.root / "blobs" / f"sha256-{digest}").write_bytes(content)
-        return {"digest": f"sha256:{digest}", "size": len(content)}
-
-    def model(self, path: str, layers: dict[str, bytes]) -> Path:
-        config = {"model_format": "gguf", "model_family": "llama", "model_families": ["llama", "clip"]}
-        config |= {
-            "rootfs": {"type": "layers", "diff_ids": None},
-            "renderer": "x",
-            "capabilities": ["vision"],
-        }
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json"}
-            | self.blob(json.dumps(config).encode()),
-            "layers": [
-                {"mediaType": f"application/vnd.ollama.image.{kind}"} | self.blob(content)
-                for kind, content in layers.items()
-            ],
-        }
-        file = self.root / "manifests" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(manifest))
-        return file
 
 
 def test_a_folder_of_ollama_works_as_it_is(tmp_path: Path, tiny: Path) -> None:

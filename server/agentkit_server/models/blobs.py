@@ -12,8 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 SCRATCH = ".partial"
 _OWNER = "lock"
+_NEEDED = "needed"
+_CHUNK = 8 << 20
 
 
 class BlobWriter:
@@ -54,8 +55,7 @@ class BlobWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self.path, self._folder / found.file_name)
-        sync_folder(self._folder)
+        publish(self.path, self._folder / found.file_name)
         return found
 
     def close(self) -> None:
@@ -88,6 +88,22 @@ class Blobs:
             with self.writer() as writer:
                 writer.write(content)
                 writer.commit(digest)
+        return digest
+
+    def adopt_steps(self, path: Path) -> Generator[tuple[int, int], None, Digest]:
+        """Make a file on the file system of the blobs one of them. Blocking, in steps of 8 MiB: yields (bytes
+        hashed, bytes in all)."""
+        hashed, done = hashlib.sha256(), 0
+        with path.open("r+b") as file:
+            total = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            while chunk := file.read(_CHUNK):
+                hashed.update(chunk)
+                done += len(chunk)
+                yield done, total
+            os.fsync(file.fileno())
+        digest = Digest(hashed.hexdigest())
+        publish(path, self.path(digest))
         return digest
 
     @contextmanager
@@ -124,19 +140,36 @@ class Blobs:
             except OSError as error:
                 _log.warning("cannot remove the unfinished download %s: %s", folder, error)
 
-    def prune(self, keep: set[str], age: float) -> int:
-        """Remove blobs and Ollama's partial downloads that are older than `age` seconds and whose file
-        name is not in `keep`. Returns how many went. The caller holds the store's lock."""
-        removed = 0
-        oldest = time.time() - age
-        for path in self.folder.iterdir():
-            if path.name in keep or not path.name.startswith("sha256-"):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime <= oldest:
-                    path.unlink()
-                    removed += 1
-        return removed
+    @contextmanager
+    def needing(self, digests: Iterable[Digest]) -> Generator[None]:
+        """While the block runs, no process removes these blobs, or the parts of their downloads."""
+        with self.scratch() as folder:
+            # Under the store's lock: whoever removes blobs has been through before, or sees the list.
+            with locked(self._store_lock):
+                (folder / _NEEDED).write_text("\n".join(digest.file_name for digest in digests))
+            yield
+
+    def needed(self) -> set[str]:
+        """File names of all blobs that some process is `needing`. The caller holds the store's lock."""
+        names: set[str] = set()
+        for folder in self._scratch.iterdir() if self._scratch.is_dir() else ():
+            try:
+                with locked(folder / _OWNER, wait=False):
+                    continue
+            except BlockingIOError:
+                with contextlib.suppress(FileNotFoundError):
+                    names.update((folder / _NEEDED).read_text().split())
+            except OSError as error:
+                _log.debug("passing over %s: %s", folder, error)
+        return names
+
+
+def publish(path: Path, blob: Path) -> None:
+    """Make a whole file, whose content is on the disk, the blob: readable by all, as Ollama's are."""
+    with contextlib.suppress(OSError):
+        path.chmod(0o644)
+    os.replace(path, blob)
+    sync_folder(blob.parent)
 
 
 def sync_folder(folder: Path) -> None:

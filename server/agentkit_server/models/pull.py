@@ -1,7 +1,8 @@
 """Pulls: brings models into a store from whichever source their reference names.
 
 Pulls of one model that overlap share one download, and wait for one of another process. A pull ends with the
-status `success` or raises PullFailed, InvalidModelName or StoreError, and leaves nothing half done behind.
+status `success` or raises StoreError (PullFailed and RegistryError among them) or BadRequest. What it leaves
+when it is stopped is no model and no blob, only bytes that the next pull goes on from.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from anyio import sleep, to_thread
 from agentkit_server.errors import PullFailed
 from agentkit_server.models.download import Download
 from agentkit_server.models.names import ModelName
-from agentkit_server.models.sources.embedded import EMBEDDED, Embedded
+from agentkit_server.models.registry.options import Access, TransferOptions
+from agentkit_server.models.sources.embedded import Embedded
+from agentkit_server.models.sources.huggingface import HuggingFace
 from agentkit_server.models.sources.pypi import PyPI
+from agentkit_server.models.sources.registry import Registry
 from agentkit_server.models.sources.source import PullProgress, Source
+from agentkit_server.models.sources.url import Address
 from agentkit_server.models.store import Store
 
-__all__ = ["PullProgress", "Pulls"]
+__all__ = ["PullProgress", "Pulls", "default_sources"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,29 +33,32 @@ LOOK_AGAIN = 0.25
 """Seconds between two looks at whether another process is done."""
 
 
+def default_sources(options: TransferOptions | None = None) -> tuple[Source, ...]:
+    """Where models come from. References that came over the network are safe with these: no file of this
+    machine is read."""
+    return (Embedded(PyPI()), PyPI(), Address(options), HuggingFace(options), Registry(options))
+
+
 class Pulls:
     """The pulls under way into one store. Belongs to one event loop.
 
-    Without `sources`, references that come over the network are safe: no file of this machine is read.
+    Without `sources` there are those of `default_sources`.
     """
 
     def __init__(self, store: Store, sources: Sequence[Source] | None = None) -> None:
         self._store = store
-        self._sources = (Embedded(PyPI()), PyPI()) if sources is None else tuple(sources)
-        self._running: dict[str, Download] = {}
+        self._sources = default_sources() if sources is None else tuple(sources)
+        self._running: dict[tuple[str, Access], Download] = {}
 
-    async def pull(self, reference: str) -> AsyncGenerator[PullProgress]:
+    def name(self, reference: str) -> ModelName:
+        """What the model of `reference` is stored as. Raises InvalidModelName, PullFailed."""
+        return self._source(reference).name(reference)
+
+    async def pull(self, reference: str, access: Access | None = None) -> AsyncGenerator[PullProgress]:
         """Bring in the model of `reference`. Closing the iterator leaves the pull; the last one to leave
         stops it."""
-        source = next((source for source in self._sources if source.matches(reference)), None)
-        name = ModelName.parse(reference) if source is None else source.name(reference)
-        if source is None:
-            if not await to_thread.run_sync(self._store.has, name):
-                raise PullFailed(_no_source(reference))
-            yield PullProgress("pulling manifest")
-            yield PullProgress("success")
-            return
-        async with aclosing(self._download(source, reference, name).follow()) as lines:
+        source = self._source(reference)
+        async with aclosing(self._download(source, reference, access or Access()).follow()) as lines:
             async for line in lines:
                 yield line
 
@@ -59,35 +67,45 @@ class Pulls:
         for download in list(self._running.values()):
             await download.cancel()
 
-    def _download(self, source: Source, reference: str, name: ModelName) -> Download:
-        running = self._running.get(name.key)
+    def _source(self, reference: str) -> Source:
+        source = next((source for source in self._sources if source.matches(reference)), None)
+        if source is None:
+            raise PullFailed(f"{reference!r} is nothing that models are pulled from here")
+        return source
+
+    def _download(self, source: Source, reference: str, access: Access) -> Download:
+        name = source.name(reference)
+        # Who allows less, or knows another login, must not be given what this one gets.
+        key = (name.key, access)
+        running = self._running.get(key)
         if running is not None and running.open:
             return running
-        download = Download(_alone(source, reference, name, self._store))
-        self._running[name.key] = download
-        download.task.add_done_callback(lambda _: self._forget(name.key, download))
+        lines = source.pull(reference, name, self._store, access)
+        download = Download(_alone(lines, reference, name, self._store))
+        self._running[key] = download
+        download.task.add_done_callback(lambda _: self._forget(key, download))
         return download
 
-    def _forget(self, key: str, download: Download) -> None:
+    def _forget(self, key: tuple[str, Access], download: Download) -> None:
         if self._running.get(key) is download:
             del self._running[key]
 
 
 async def _alone(
-    source: Source, reference: str, name: ModelName, store: Store
+    pull: AsyncGenerator[PullProgress], reference: str, name: ModelName, store: Store
 ) -> AsyncGenerator[PullProgress]:
-    """The pull of `source`, while no other process pulls the same model: what that one has brought is there
-    already, so that the source has nothing to fetch."""
+    """A source's pull, while no other process pulls the same model: what that one has brought is there
+    already, so that there is nothing to fetch."""
     with ExitStack() as held:
         if not await to_thread.run_sync(_lock, held, store, name):
             yield PullProgress(f"waiting for another download of {reference}")
             # No event crosses processes, and a thread that waits for the lock could not be cancelled.
             while not await to_thread.run_sync(_lock, held, store, name):  # noqa: ASYNC110
                 await sleep(LOOK_AGAIN)
-        async with aclosing(source.pull(reference, name, store)) as lines:
+        async with aclosing(pull) as lines:
             async for line in lines:
                 yield line
-    yield PullProgress("success")
+    yield PullProgress("success", model=str(name) if Address().matches(reference) else None)
 
 
 def _lock(held: ExitStack, store: Store, name: ModelName) -> bool:
@@ -98,11 +116,3 @@ def _lock(held: ExitStack, store: Store, name: ModelName) -> bool:
     except OSError as error:
         _log.warning("other downloads of %s are not waited for: %s", name, error)
     return True
-
-
-def _no_source(reference: str) -> str:
-    return (
-        f"pull model manifest: {reference!r} would come from a model registry, which this version cannot "
-        f"reach yet; what works: {', '.join(EMBEDDED)}, pypi:PACKAGE, and GGUF files that the command line "
-        f"links"
-    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import builtins
 import logging
 import shutil
-from collections.abc import AsyncIterable, Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -18,6 +18,7 @@ from anyio import CancelScope, to_thread
 
 from agentkit_server.errors import AgentkitError, InvalidGGUF, ModelNotFound, StoreError
 from agentkit_server.models.blobs import Blobs, BlobWriter
+from agentkit_server.models.damage import Damage
 from agentkit_server.models.details import describe
 from agentkit_server.models.digest import Digest
 from agentkit_server.models.file_lock import locked
@@ -36,12 +37,13 @@ from agentkit_server.models.manifest import (
 from agentkit_server.models.manifests import Manifests
 from agentkit_server.models.model import GGUFInfo, Model
 from agentkit_server.models.names import ModelName
+from agentkit_server.models.partials import Partial, disk_bytes, only_one
+from agentkit_server.models.prune import prune
 from agentkit_server.models.resolution import GGUFCache, ManifestFile, Resolver
+from agentkit_server.models.verify import Report, Verification
 
 _log = logging.getLogger(__name__)
 
-PRUNE_AGE = 3600.0
-"""Seconds that a blob without a manifest is left alone: it may belong to a pull that is not done."""
 _UPLOAD_BUFFER = 4 << 20
 
 
@@ -53,14 +55,17 @@ def default_root() -> Path:
 class Store:
     """A model store. Opening it creates what is missing and clears what a crash left.
 
+    Without `tidy`, what falls out of use stays when a model is replaced; `delete` removes it in any case.
     Raises StoreError when `root` cannot be a store.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, tidy: bool = True) -> None:
         self.root = root.expanduser().absolute()
+        self.tidy = tidy
         self._lock_path = self.root / "agentkit.lock"
         self._blobs = Blobs(self.root / "blobs", self._lock_path)
         self._manifests = Manifests(self.root / "manifests")
+        self._damage = Damage(self.root / "agentkit" / "damaged")
         self._cache = GGUFCache()
         self._resolver = Resolver(self._blobs, self._cache)
         self._complaints_lock = Lock()
@@ -99,26 +104,48 @@ class Store:
             return self._read(stored)
 
     def has(self, name: str | ModelName) -> bool:
-        """Whether `resolve` would succeed. Raises InvalidModelName."""
+        """Whether `resolve` would succeed, and no blob was found damaged. Raises InvalidModelName."""
         try:
-            self.resolve(_name(name))
+            return not self._is_damaged(self.manifest(self.resolve(_name(name)).name))
         except (ModelNotFound, StoreError, InvalidGGUF):
             return False
-        return True
+
+    def manifest(self, name: str | ModelName) -> Manifest:
+        """What a name stands for, as it is written. Raises InvalidModelName, ModelNotFound and StoreError."""
+        with _disk():
+            return self._manifest(self._find(name))
 
     def find_source(self, source: str) -> Manifest | None:
         """A manifest with a layer from `source` (`pypi:PACKAGE`, or that with `==VERSION`), of a
-        usable model. None = there is none."""
+        usable model without known damage. None = there is none."""
         for name in self._manifests.names():
             try:
                 manifest = self._manifest(name)
                 origins = [layer.source for layer in manifest.layers if layer.source]
                 if any(origin == source or origin.startswith(f"{source}==") for origin in origins):
                     self._read(name)
-                    return manifest
+                    if not self._is_damaged(manifest):
+                        return manifest
             except (AgentkitError, OSError) as error:
                 self._complain(name, str(error))
         return None
+
+    def files(self, name: str | ModelName) -> tuple[tuple[Layer, Path], ...]:
+        """Config and layers of a model, in order, each with its file, which is there and of the right size.
+
+        Raises as `resolve` does.
+        """
+        stored = self._find(name)
+        with _disk():
+            manifest = self._manifest(stored)
+            layers = (manifest.config, *manifest.layers)
+            return tuple((layer, self._resolver.layer_path(stored, layer)) for layer in layers)
+
+    def manifest_file(self, name: str | ModelName) -> tuple[ModelName, bytes]:
+        """The name as it is stored, and the bytes of its manifest. Raises InvalidModelName, ModelNotFound."""
+        stored = self._find(name)
+        with _disk():
+            return stored, self._content(stored)
 
     def copy(self, source: str | ModelName, destination: str | ModelName) -> None:
         """Give a model a second name. Raises ModelNotFound and InvalidModelName."""
@@ -196,22 +223,31 @@ class Store:
         return self.add_model(name, gguf, layers)
 
     def prune(self) -> int:
-        """Remove old blobs that no manifest names; returns how many. For the start of a server.
+        """Remove old blobs that no manifest names, and what is left of old downloads; returns how many files.
+        For the start of a server.
 
         Does nothing while a manifest is unreadable, for nobody knows what that one names.
         """
         with self._changing():
-            keep = self._referenced()
+            keep = self._in_use()
             if keep is None:
                 _log.warning("not pruning %s: a manifest is unreadable; pull or delete that model", self.root)
                 return 0
-            return self._blobs.prune(keep, PRUNE_AGE)
+            return prune(self._blobs.folder, keep)
+
+    def verify_steps(self, names: Iterable[str | ModelName] = ()) -> Generator[tuple[int, int], None, Report]:
+        """Check the models of these names, or everything, in short blocking steps: yields (bytes read, bytes
+        in all). Raises InvalidModelName and ModelNotFound."""
+        found = [self._find(name) for name in names] or None
+        with _disk():
+            return (yield from Verification(self._manifests, self._blobs, self._damage).steps(found))
 
     # --- blobs ------------------------------------------------------------------------------------
 
     def has_blob(self, digest: str) -> bool:
-        """Raises InvalidDigest."""
-        return self._blobs.has(Digest.parse(digest))
+        """Whether the blob is there, and was not found damaged. Raises InvalidDigest."""
+        expected = Digest.parse(digest)
+        return self._blobs.has(expected) and not self._damage.known(self._blobs.path(expected))
 
     def blob_path(self, digest: str) -> Path:
         """Where a blob is, or would be. Raises InvalidDigest."""
@@ -223,7 +259,7 @@ class Store:
         Raises InvalidDigest for a malformed digest and for content that does not match it.
         """
         expected = Digest.parse(digest)
-        if self._blobs.has(expected):
+        if self.has_blob(digest):
             return False
         with ExitStack() as stack, _disk():
             try:
@@ -265,10 +301,53 @@ class Store:
             yield
 
     @contextmanager
+    def keeping(self, digests: Iterable[str]) -> Generator[None]:
+        """While the block runs, nothing removes these blobs, or the parts of them that have come, in whatever
+        process. For whoever gathers the blobs of a manifest: to be entered before asking which are there.
+
+        Raises InvalidDigest.
+        """
+        names = [Digest.parse(digest) for digest in digests]
+        with ExitStack() as stack:
+            with _disk():
+                stack.enter_context(self._blobs.needing(names))
+            yield
+
+    @contextmanager
+    def partial(self, digest: Digest, size: int, tag: str = "") -> Generator[Partial]:
+        """The download of a blob, kept when the block ends before it is whole. For one at a time, in whatever
+        process: raises BlockingIOError when another is at it. Other OSErrors are the caller's too."""
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        with only_one(folder, digest), closing(Partial(self._blobs.folder, digest, size, tag)) as partial:
+            yield partial
+
+    def partial_bytes(self, digest: Digest) -> int:
+        """What the disk holds of a download that is not whole."""
+        with _disk():
+            return disk_bytes(self._blobs.folder, digest)
+
+    @contextmanager
     def blob_writer(self) -> Generator[BlobWriter]:
         """A new blob; what is not committed at the end of the block is gone."""
         with _disk(), self._blobs.writer() as writer:
             yield writer
+
+    def add_layer(self, media_type: str, content: bytes) -> Layer:
+        """Store bytes at hand for a manifest to come."""
+        with _disk():
+            return self._layer(media_type, content)
+
+    def adopt_steps(self, path: Path) -> Generator[tuple[int, int], None, Digest]:
+        """Make a file of a `scratch` folder a blob, without copying it, in short blocking steps. Yields
+        (bytes hashed, bytes in all)."""
+        with _disk():
+            return (yield from self._blobs.adopt_steps(path))
+
+    def discard(self, layers: Iterable[Layer]) -> None:
+        """Remove the blobs of layers that no manifest names and nobody keeps."""
+        with self._changing():
+            self._drop(tuple(layers))
 
     # --- within -----------------------------------------------------------------------------------
 
@@ -305,6 +384,10 @@ class Store:
         for layer in (manifest.config, *manifest.layers):
             self._resolver.layer_path(name, layer)
 
+    def _is_damaged(self, manifest: Manifest) -> bool:
+        paths = (self._blobs.path(Digest.parse(layer.digest)) for layer in manifest.blobs)
+        return any(self._damage.known(path) for path in paths)
+
     def _layer(self, media_type: str, content: bytes) -> Layer:
         return Layer(media_type=media_type, digest=str(self._blobs.add(content)), size=len(content))
 
@@ -312,7 +395,8 @@ class Store:
         target = self._manifests.find(name) or name
         before = self._layers(target)
         self._manifests.write(target, content)
-        self._drop(before)
+        if self.tidy:
+            self._drop(before)
 
     def _layers(self, name: ModelName) -> tuple[Layer, ...]:
         """The blobs that a name holds; none when it is new or its manifest is damaged."""
@@ -321,9 +405,10 @@ class Store:
         except AgentkitError:
             return ()
 
-    def _referenced(self) -> set[str] | None:
-        """File names of all blobs in use, None when a manifest cannot be read."""
-        names: set[str] = set()
+    def _in_use(self) -> set[str] | None:
+        """File names of all blobs that a manifest names or somebody keeps; None when a manifest cannot be
+        read."""
+        names = self._blobs.needed()
         for name in self._manifests.names():
             try:
                 names.update(Digest.parse(layer.digest).file_name for layer in self._manifest(name).blobs)
@@ -332,7 +417,7 @@ class Store:
         return names
 
     def _drop(self, layers: tuple[Layer, ...]) -> None:
-        keep = self._referenced() if layers else None
+        keep = self._in_use() if layers else None
         if keep is None:
             return
         for digest in {Digest.parse(layer.digest) for layer in layers}:

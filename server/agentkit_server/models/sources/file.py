@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from agentkit_server.models.names import ModelName
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.sources.source import PullProgress
 from agentkit_server.models.sources.steps import Steps
 from agentkit_server.models.store import Store
@@ -16,6 +17,12 @@ from agentkit_server.models.store import Store
 _PATH = re.compile(r"(\.{0,2}[/\\]|~|[A-Za-z]:[/\\]).*|.*\.gguf", re.DOTALL | re.IGNORECASE)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _LONGEST_PART = 80
+
+
+def named_after(stem: str) -> ModelName:
+    """The model name that a file's name gives."""
+    model = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip(".-")[:_LONGEST_PART]
+    return ModelName.parse(model or "model")
 
 
 class LocalFile:
@@ -26,11 +33,11 @@ class LocalFile:
 
     def name(self, reference: str) -> ModelName:
         """The file's name without its ending, cut to what a model name allows."""
-        stem = _SHARD.sub("", Path(reference).stem)
-        model = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip(".-")[:_LONGEST_PART]
-        return ModelName.parse(model or "model")
+        return named_after(_SHARD.sub("", Path(reference).stem))
 
-    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    async def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         """Hash and link the file. Also raises InvalidGGUF."""
         path = Path(reference)
         steps = Steps(store.link_steps(name, path))

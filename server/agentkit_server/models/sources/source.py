@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agentkit_server.models.names import ModelName
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.store import Store
 
 
@@ -19,6 +20,8 @@ class PullProgress:
     """`sha256:<hex>`, once it is known."""
     total: int | None = None
     completed: int | None = None
+    model: str | None = None
+    """In the last line, where the reference is no name: what the model is stored as."""
 
 
 class Source(Protocol):
@@ -35,9 +38,13 @@ class Source(Protocol):
         """
         ...
 
-    def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         """Put the model of `reference` into the store as `name`; quick when its content is there already.
+        `access` is for sources that speak to registries.
 
-        Leaves nothing behind when it is closed or cancelled. Raises PullFailed and StoreError.
+        When it is closed or cancelled, it leaves nothing that counts as a model or as a whole blob. Raises
+        PullFailed and StoreError.
         """
         ...
