@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         push,
         show,
         stop,
+        verify,
         version,
         web_fetch,
         web_search,
@@ -145,6 +146,7 @@ if TYPE_CHECKING:
         TokenLogprob,
         ToolCall,
         ToolFunction,
+        VerifyResponse,
         VersionResponse,
         WebFetchResponse,
         WebSearchResponse,
@@ -165,7 +167,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "_agent": "Agent AgentOptions RunOptions RunResult RunStream Toolset",
     "_api": (
-        "chat copy create delete embed embeddings generate list ps pull push show stop version "
+        "chat copy create delete embed embeddings generate list ps pull push show stop verify version "
         "web_fetch web_search"
     ),
     "_async_client": "AsyncClient",
@@ -195,7 +197,7 @@ _HOMES = {
         "ChatResponse DetokenizeResponse EmbedResponse EmbeddingsResponse GenerateResponse Image "
         "ListResponse LoadedModel Logprob Message ModelDetails Options ProcessResponse ProgressResponse "
         "ShowResponse StatusResponse StoredModel TemplateResponse TokenLogprob TokenizeResponse ToolCall "
-        "ToolFunction VersionResponse "
+        "ToolFunction VerifyResponse VersionResponse "
         "WebFetchResponse WebSearchResponse WebSearchResult"
     ),
     "_usage": "Limits Usage",
@@ -285,6 +287,7 @@ __all__ = [
     "TurnEnded",
     "TurnStarted",
     "Usage",
+    "VerifyResponse",
     "VersionResponse",
     "WebError",
     "WebFetchResponse",
@@ -309,6 +312,7 @@ __all__ = [
     "show",
     "stop",
     "tool",
+    "verify",
     "version",
     "web_fetch",
     "web_search",

@@ -22,6 +22,7 @@ ps = _client.ps
 copy = _client.copy
 delete = _client.delete
 stop = _client.stop
+verify = _client.verify
 version = _client.version
 web_search = _client.web_search
 web_fetch = _client.web_fetch

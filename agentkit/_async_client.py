@@ -17,7 +17,7 @@ import httpx
 
 from agentkit import _cloud, _requests
 from agentkit._answers import LineReader, async_lines_of, check_status, parse_answer, translated
-from agentkit._blob import file_digest, pieces
+from agentkit._blob import AsyncUpload, BlobFile, BlobProgress
 from agentkit._connection import DEFAULT_TIMEOUT, Connection, Headers, HttpArguments
 from agentkit._parameters import (
     ChatParameters,
@@ -41,6 +41,7 @@ from agentkit._types import (
     StatusResponse,
     TemplateResponse,
     TokenizeResponse,
+    VerifyResponse,
     VersionResponse,
     WebFetchResponse,
     WebSearchResponse,
@@ -222,6 +223,22 @@ class AsyncClient:
         return await self._answer(_requests.push(model, insecure, stream), stream)
 
     @overload
+    async def verify(
+        self, models: Sequence[str] = (), *, stream: Literal[False] = False
+    ) -> VerifyResponse: ...
+
+    @overload
+    async def verify(
+        self, models: Sequence[str] = (), *, stream: Literal[True]
+    ) -> AsyncGenerator[VerifyResponse, None]: ...
+
+    async def verify(
+        self, models: Sequence[str] = (), *, stream: bool = False
+    ) -> VerifyResponse | AsyncGenerator[VerifyResponse, None]:
+        """Reads these models, or the whole store, and says what is damaged and what to do. An extension."""
+        return await self._answer(_requests.verify(models, stream), stream)
+
+    @overload
     async def create(
         self,
         model: str,
@@ -309,13 +326,17 @@ class AsyncClient:
             check_status(answer.status_code, answer.content)
         return answer.is_success
 
-    async def create_blob(self, path: str | PathLike[str]) -> str:
-        """Uploads a file, unless the store has it, and returns its digest."""
-        import asyncio
+    async def create_blob(self, path: str | PathLike[str], *, progress: BlobProgress | None = None) -> str:
+        """Uploads a file, unless the store has it, and returns its digest.
 
-        digest = await asyncio.to_thread(file_digest, path)
+        `progress` is called with "hashing" or "uploading", the bytes done, and the bytes in all.
+        """
+        file = BlobFile.at(path, progress)
+        digest = await file.async_digest()
         if not await self.blob_exists(digest):
-            request = self._http.build_request("POST", _requests.blob_path(digest), content=pieces(path))
+            request = self._http.build_request(
+                "POST", _requests.blob_path(digest), content=AsyncUpload(file), headers=file.headers
+            )
             answer = await self._deliver(request, safe=False)
             check_status(answer.status_code, answer.content)
         return digest
@@ -363,7 +384,8 @@ class AsyncClient:
         reader.finish()
 
     def _built(self, request: Request[R]) -> httpx.Request:
-        return self._http.build_request(request.method, request.path, json=request.body)
+        with _requests.written():
+            return self._http.build_request(request.method, request.path, json=request.body)
 
     async def _deliver(self, request: httpx.Request, safe: bool, *, stream: bool = False) -> httpx.Response:
         """The answer of the last attempt; its body is left to be read with `stream`."""

@@ -10,7 +10,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
@@ -18,7 +17,7 @@ import httpx
 
 from agentkit import _cloud, _requests
 from agentkit._answers import LineReader, check_status, lines_of, parse_answer, translated
-from agentkit._blob import file_digest
+from agentkit._blob import BlobFile, BlobProgress, Upload
 from agentkit._connection import DEFAULT_TIMEOUT, Connection, Headers, HttpArguments
 from agentkit._parameters import (
     ChatParameters,
@@ -42,6 +41,7 @@ from agentkit._types import (
     StatusResponse,
     TemplateResponse,
     TokenizeResponse,
+    VerifyResponse,
     VersionResponse,
     WebFetchResponse,
     WebSearchResponse,
@@ -223,6 +223,20 @@ class Client:
         return self._answer(_requests.push(model, insecure, stream), stream)
 
     @overload
+    def verify(self, models: Sequence[str] = (), *, stream: Literal[False] = False) -> VerifyResponse: ...
+
+    @overload
+    def verify(
+        self, models: Sequence[str] = (), *, stream: Literal[True]
+    ) -> Generator[VerifyResponse, None, None]: ...
+
+    def verify(
+        self, models: Sequence[str] = (), *, stream: bool = False
+    ) -> VerifyResponse | Generator[VerifyResponse, None, None]:
+        """Reads these models, or the whole store, and says what is damaged and what to do. An extension."""
+        return self._answer(_requests.verify(models, stream), stream)
+
+    @overload
     def create(
         self,
         model: str,
@@ -310,13 +324,18 @@ class Client:
             check_status(answer.status_code, answer.content)
         return answer.is_success
 
-    def create_blob(self, path: str | PathLike[str]) -> str:
-        """Uploads a file, unless the store has it, and returns its digest."""
-        digest = file_digest(path)
+    def create_blob(self, path: str | PathLike[str], *, progress: BlobProgress | None = None) -> str:
+        """Uploads a file, unless the store has it, and returns its digest.
+
+        `progress` is called with "hashing" or "uploading", the bytes done, and the bytes in all.
+        """
+        file = BlobFile.at(path, progress)
+        digest = file.digest()
         if not self.blob_exists(digest):
-            with Path(path).open("rb") as file:
-                request = self._http.build_request("POST", _requests.blob_path(digest), content=file)
-                answer = self._deliver(request, safe=False)
+            request = self._http.build_request(
+                "POST", _requests.blob_path(digest), content=Upload(file), headers=file.headers
+            )
+            answer = self._deliver(request, safe=False)
             check_status(answer.status_code, answer.content)
         return digest
 
@@ -361,7 +380,8 @@ class Client:
         reader.finish()
 
     def _built(self, request: Request[R]) -> httpx.Request:
-        return self._http.build_request(request.method, request.path, json=request.body)
+        with _requests.written():
+            return self._http.build_request(request.method, request.path, json=request.body)
 
     def _deliver(self, request: httpx.Request, safe: bool, *, stream: bool = False) -> httpx.Response:
         """The answer of the last attempt; its body is left to be read with `stream`."""

@@ -71,3 +71,14 @@ class CreateParameters(TypedDict, total=False):
     system: str | None
     parameters: OptionValues | None
     messages: Sequence[Mapping[str, Any] | BaseModel] | None
+    adapter_scales: Mapping[str, float] | None
+    """How much of an adapter is added, by its file name in `adapters`; 1 where it is left out."""
+    imatrix: str | None
+    """Digest of an importance matrix to quantise with."""
+    draft_files: Mapping[str, str] | None
+    """File names and digests of a smaller model that drafts."""
+    draft_quantize: str | None
+    renderer: str | None
+    parser: str | None
+    requires: str | None
+    """The least version of the server that can run the model."""

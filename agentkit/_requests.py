@@ -6,7 +6,8 @@ that images given as paths are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -36,6 +37,7 @@ from agentkit._types import (
     StatusResponse,
     TemplateResponse,
     TokenizeResponse,
+    VerifyResponse,
     VersionResponse,
     WebFetchResponse,
     WebSearchResponse,
@@ -193,6 +195,12 @@ def push(model: str, insecure: bool, stream: bool) -> Request[ProgressResponse]:
     return Request("POST", "/api/push", ProgressResponse, body, final=("status", "success"))
 
 
+def verify(models: Sequence[str], stream: bool) -> Request[VerifyResponse]:
+    """Check of the store, or of some models in it."""
+    body = _body(models=list(models), stream=stream)
+    return Request("POST", "/api/verify", VerifyResponse, body, final=("done", True), safe=True)
+
+
 def create(
     model: str, sources: Sources, stream: bool, parameters: CreateParameters
 ) -> Request[ProgressResponse]:
@@ -225,6 +233,15 @@ def web_search(query: str, max_results: int) -> Request[WebSearchResponse]:
 def web_fetch(url: str) -> Request[WebFetchResponse]:
     """Text of one page, by the cloud."""
     return Request("POST", "/api/web_fetch", WebFetchResponse, _body(url=url))
+
+
+@contextmanager
+def written() -> Generator[None]:
+    """Turns what no JSON can say, such as NaN or half of a surrogate pair, into a RequestError."""
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(f"the request cannot be written as JSON: {error}") from error
 
 
 def blob_path(digest: str) -> str:

@@ -316,11 +316,34 @@ class StatusResponse(Record):
 
 
 class ProgressResponse(StatusResponse):
-    """One step of a `pull`; `completed` and `total` are bytes of the blob `digest`."""
+    """One step of a `pull`; `completed` and `total` are bytes of the blob `digest`. `model`, in the last step
+    of the pull of a URL, is what the model is stored as."""
 
     digest: str | None = None
     total: int | None = None
     completed: int | None = None
+    model: str | None = None
+
+
+class VerifyResponse(Record):
+    """One step of a `verify`, in bytes; the last one, which is `done`, says what was found."""
+
+    class Problem(Record):
+        """A damaged file, the models that need it, and what can be done."""
+
+        path: str
+        models: Sequence[str] = ()
+        problem: str
+        remedy: str
+
+    status: str | None = None
+    """`verifying`; of the last step `verified`, or `damaged` when there are problems."""
+    total: int | None = None
+    completed: int | None = None
+    done: bool | None = None
+    models: int | None = None
+    files: int | None = None
+    problems: Sequence[Problem] | None = None
 
 
 class VersionResponse(Record):

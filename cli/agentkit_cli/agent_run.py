@@ -82,7 +82,7 @@ def perform(setup: Setup, run: Run, task: str | None, manner: Manner) -> None:
             setup.agent([tool for tool in own if isinstance(tool, Tool)])
         with located(start=True) as (client, key):
             model = link(client, setup.model) if is_local_file(setup.model) else setup.model
-            obtain(client, model, insecure=False)
+            model, _ = obtain(client, model, insecure=False)
             setup = setup.model_copy(update={"model": model})
             run.model = run.model or model
             with redirect_stdout(data):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from agentkit_cli import agent, loaded, models, run, serve
+from agentkit_cli import agent, create, export, loaded, models, run, serve, verify
 from agentkit_cli.errors import is_expected, show_error
 from agentkit_cli.version import print_version, version
 
@@ -59,12 +59,17 @@ def root(
 
 app.command("run", cls=run.RunCommand)(run.run)
 app.add_typer(agent.app, name="agent")
+app.command("create")(create.create)
 app.command("pull")(models.pull)
+app.command("push")(models.push)
 app.command("list")(models.list_models)
 app.command("ls", hidden=True)(models.list_models)
 app.command("show")(models.show)
 app.command("cp")(models.cp)
 app.command("rm")(models.rm)
+app.command("export")(export.export)
+app.command("import")(export.import_)
+app.command("verify")(verify.verify)
 app.command("ps")(loaded.ps)
 app.command("stop")(loaded.stop)
 app.command("serve")(serve.serve)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 _SECONDS = 1.0
+_QUANTIZATIONS = """
+    f16 bf16 f32 q8_0 q6_K q5_K_M q5_K_S q4_K_M q4_K_S q3_K_L q3_K_M q3_K_S q2_K iq4_nl iq4_xs
+"""
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -13,6 +16,11 @@ def model_names(incomplete: str) -> list[str]:
 def loaded_names(incomplete: str) -> list[str]:
     """Names of models in memory that begin with `incomplete`."""
     return [name for name in _names(loaded=True) if name.startswith(incomplete)]
+
+
+def quantizations(incomplete: str) -> list[str]:
+    """The usual types of weights that begin with `incomplete`; the server knows more."""
+    return [name for name in _QUANTIZATIONS.split() if name.lower().startswith(incomplete.lower())]
 
 
 def _names(*, loaded: bool) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from agentkit_cli.answer import Answer, Display
-from agentkit_cli.progress import waiting
+from agentkit_cli.progress import follow, waiting
 
 if TYPE_CHECKING:
     from agentkit import Client, ShowResponse
@@ -49,6 +49,28 @@ class Conversation:
     def clear(self) -> None:
         """Forgets what was said; settings stay."""
         self.messages.clear()
+
+    def save(self, name: str) -> None:
+        """Makes a model of this one, with the settings and messages that a model can have."""
+        said = [{"role": message["role"], "content": message["content"]} for message in self.messages]
+        messages = [*self._begun(), *said]
+        steps = self.client.create(
+            name,
+            from_=self.model,
+            stream=True,
+            system=self.system,
+            parameters=self.options or None,
+            messages=messages or None,
+        )
+        follow(steps)
+        if said and self._begun() == messages:
+            # Saved onto the model that is talked to, which has them from now on: sent too, they count twice.
+            self.clear()
+
+    def _begun(self) -> list[dict[str, str]]:
+        """What each conversation with this model begins with."""
+        own = self.details().messages or ()
+        return [{"role": message.role, "content": message.content or ""} for message in own]
 
     def details(self) -> ShowResponse:
         """What the model is."""

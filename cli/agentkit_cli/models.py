@@ -1,4 +1,4 @@
-"""The commands about the store: `list`, `show`, `cp`, `rm` and `pull`."""
+"""The commands about the store: `list`, `show`, `cp`, `rm`, `pull` and `push`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentkit_cli.arguments import InsecureOption, JsonOption, StoredModelArgume
 from agentkit_cli.completion import model_names
 from agentkit_cli.description import describe
 from agentkit_cli.errors import show_error
-from agentkit_cli.output import say, say_json, say_record, size_text, table, time_text
+from agentkit_cli.output import note, say, say_json, say_record, size_text, table, time_text
 from agentkit_cli.server import connected
 
 
@@ -113,7 +113,20 @@ def rm(
 def pull(
     model: Annotated[str, typer.Argument(metavar="MODEL")],
     insecure: InsecureOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Download a model into the store. Starts a server for it when none is running."""
     with connected(start=True) as client:
-        progress.pull(client, model, insecure=insecure)
+        name = progress.pull(client, model, insecure=insecure)
+    if json:
+        say_json({"pulled": name})
+    elif name != model:
+        note(f"stored as '{name}'")
+
+
+def push(model: StoredModelArgument, insecure: InsecureOption = False, json: JsonOption = False) -> None:
+    """Upload a model to the registry that its name begins with."""
+    with connected(start=True) as client:
+        progress.follow(client.push(model, insecure=insecure, stream=True))
+    if json:
+        say_json({"pushed": model})

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkit import ListResponse, ProcessResponse, ShowResponse
+    from agentkit import ListResponse, ProcessResponse, ShowResponse, VerifyResponse
 
 _SIZES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 _SPANS = (
@@ -42,7 +42,7 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say_record(record: ListResponse | ProcessResponse | ShowResponse) -> None:
+def say_record(record: ListResponse | ProcessResponse | ShowResponse | VerifyResponse) -> None:
     """An answer of the server as JSON on stdout, with the field names of the HTTP API."""
     say_json(record.model_dump(mode="json", by_alias=True, exclude_none=True))
 

@@ -85,21 +85,71 @@ def bar(text: str) -> Generator[Callable[[int, int], None], None, None]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def pull(client: Client, model: str, *, insecure: bool = False) -> None:
-    """Downloads `model` and shows how far it is. Leaving by an exception cancels the download."""
-    with closing(client.pull(model, insecure=insecure, stream=True)) as steps:
+def pull(client: Client, model: str, *, insecure: bool = False) -> str:
+    """Downloads `model` and shows how far it is; returns the name that it is stored under. Leaving by an
+    exception cancels the download."""
+    name = model
+
+    def steps() -> Generator[ProgressResponse, None, None]:
+        nonlocal name
+        with closing(client.pull(model, insecure=insecure, stream=True)) as lines:
+            for line in lines:
+                name = line.model or name
+                yield line
+
+    follow(steps())
+    return name
+
+
+def follow(work: Generator[ProgressResponse, None, None]) -> None:
+    """Shows how far `work` is until it ends. Leaving by an exception cancels it."""
+    with closing(work) as steps:
         if sys.stderr.isatty():
             _draw(steps)
         else:
             _write(steps)
 
 
+@contextmanager
+def uploads() -> Generator[Callable[[str], Callable[[str, int, int], None]], None, None]:
+    """One bar for each file that is read or sent. What is yielded gives, for a file's name, what is to be
+    called with ("hashing" or "uploading", bytes done, bytes in all)."""
+    if not sys.stderr.isatty():
+        yield _written_upload
+        return
+    with _bars() as bars:
+        yield lambda name: _drawn_upload(bars, name)
+
+
+def _written_upload(name: str) -> Callable[[str, int, int], None]:
+    said: set[str] = set()
+
+    def told(doing: str, done: int, total: int) -> None:
+        if doing not in said:
+            said.add(doing)
+            note(f"{doing} {name}")
+
+    return told
+
+
+def _drawn_upload(bars: Progress, name: str) -> Callable[[str, int, int], None]:
+    tasks: dict[str, TaskID] = {}
+
+    def told(doing: str, done: int, total: int) -> None:
+        if doing not in tasks:
+            tasks[doing] = bars.add_task(f"{doing} {name}", total=total)
+        bars.update(tasks[doing], completed=done)
+
+    return told
+
+
 def _write(steps: Iterable[ProgressResponse]) -> None:
-    last = None
+    # Blobs that go at the same time take turns.
+    said: set[str] = set()
     for step in steps:
-        if step.status and step.status != last:
+        if step.status and step.status not in said:
+            said.add(step.status)
             note(step.status)
-            last = step.status
 
 
 def _draw(steps: Iterable[ProgressResponse]) -> None:

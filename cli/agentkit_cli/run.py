@@ -81,14 +81,15 @@ def run(  # noqa: PLR0913 - the parameters are the command's options
 ) -> None:
     """Chat with a model, or answer one prompt.
 
-    MODEL is a name or the path of a GGUF file. The prompt is what stdin gives, then the words given here.
+    MODEL is a name, or the path or URL of a GGUF file. The prompt is what stdin gives, then the words given
+    here.
     """
     wish = Wish(_keep_alive(keepalive), _format(format), read_think(think), truncate, dimensions)
     display = Display(wrap=not nowordwrap, verbose=verbose, hide_thinking=hidethinking)
     text = _prompt(prompt)
     with connected(start=True) as client:
         name = link(client, model) if is_local_file(model) else model
-        details = obtain(client, name, insecure=insecure)
+        name, details = obtain(client, name, insecure=insecure)
         if "embedding" in (details.capabilities or ()) and "completion" not in (details.capabilities or ()):
             _embed(client, name, text or "", wish, display)
         elif text is not None:
@@ -105,17 +106,18 @@ def _prompt(words: list[str] | None) -> str | None:
     return None
 
 
-def obtain(client: Client, model: str, *, insecure: bool) -> ShowResponse:
-    """What the model is, which is pulled first when the store does not have it."""
+def obtain(client: Client, model: str, *, insecure: bool) -> tuple[str, ShowResponse]:
+    """Name of the model and what it is, pulled first when the store does not have it. A URL of a file is no
+    name: each time the server looks whether the file there has changed."""
     from agentkit import ResponseError
 
     try:
-        return client.show(model)
+        return model, client.show(model)
     except ResponseError as error:
-        if error.status_code != 404:
+        if error.status_code != 404 and "://" not in model:
             raise
-    progress.pull(client, model, insecure=insecure)
-    return client.show(model)
+    name = progress.pull(client, model, insecure=insecure)
+    return name, client.show(name)
 
 
 def _answer(client: Client, model: str, prompt: str, wish: Wish, display: Display) -> None:

@@ -219,7 +219,10 @@ def _load(session: Session, words: Sequence[str]) -> None:
 
 
 def _save(session: Session, words: Sequence[str]) -> None:
-    raise CommandError("saving a conversation needs `create`, which is not built yet")
+    if len(words) != 1:
+        raise CommandError("one name is to be given", hint="/save NAME")
+    session.conversation.save(words[0])
+    note(f"saved as {words[0]}")
 
 
 def _clear(session: Session, words: Sequence[str]) -> None:

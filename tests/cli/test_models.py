@@ -5,6 +5,9 @@ import json
 import pytest
 from scripted_native import Script
 
+from agentkit import ProgressResponse
+from agentkit_cli import progress
+
 pytestmark = pytest.mark.usefixtures("server")
 
 
@@ -113,6 +116,7 @@ def test_an_unknown_model_is_an_error_with_a_hint_and_exit_code_1(command) -> No
         (("cp", "tiny", "small"), {"copied": {"source": "tiny", "destination": "small"}}),
         (("rm", "tiny"), {"deleted": ["tiny"]}),
         (("stop", "tiny"), {"stopped": "tiny"}),
+        (("pull", "new"), {"pulled": "new"}),
     ],
 )
 def test_changes_are_told_as_json_when_asked(command, arguments: tuple[str, ...], answer: object) -> None:
@@ -124,6 +128,11 @@ def test_pull_tells_each_step_once_on_stderr(command, script: Script) -> None:
     assert result.stdout == ""
     assert result.stderr.splitlines() == ["pulling manifest", "pulling aaaaaaaaaaaa", "success"]
     assert script.bodies("/api/pull") == [{"model": "new", "insecure": True, "stream": True}]
+
+
+def test_blobs_that_take_turns_are_told_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.follow(ProgressResponse(status=f"pushing {blob}") for _ in range(3) for blob in "ab")
+    assert capsys.readouterr().err == "pushing a\npushing b\n"
 
 
 def test_a_pull_that_fails_midway_is_an_error(command) -> None:

@@ -163,7 +163,8 @@ SLASH_COMMANDS = (
     ("/?", "/load MODEL"),
     ("/help set", "/set parameter NAME VALUE"),
     ("/? shortcuts", "Stop the answer"),
-    ("/save mine", "Error: saving a conversation needs `create`, which is not built yet"),
+    ("/save", "hint: /save NAME"),
+    ("/save a/b/c/d", "Error: invalid model name"),
     ("/load absent", "Error: model 'absent' not found"),
     ("/set parameter temperature hot", "Error: temperature must be a number, not 'hot'"),
     ("/set parameter heat 1", "Error: unknown parameter 'heat'"),
@@ -188,6 +189,34 @@ def test_load_goes_on_with_another_model(start: Start, script: Script) -> None:
     terminal.expect("blue")
     leave(terminal)
     assert script.bodies("/api/chat")[-1]["model"] == "small"
+
+
+def test_save_makes_a_model_of_the_conversation(start: Start, script: Script) -> None:
+    script.shown["messages"] = [{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}]
+    script.models["thinker:latest"] = "b" * 64
+    terminal = start("thinker:latest")
+    enter(ready(terminal), "/set system Be brief.")
+    enter(ready(terminal), "/set parameter temperature 0")
+    enter(ready(terminal), "Why?")
+    terminal.expect("blue")
+    enter(ready(terminal), "/save mine")
+    terminal.expect("saved as mine")
+    leave(terminal)
+    assert script.bodies("/api/create") == [
+        {
+            "model": "mine",
+            "from": "thinker:latest",
+            "stream": True,
+            "system": "Be brief.",
+            "parameters": {"temperature": 0},
+            "messages": [
+                {"role": "user", "content": "One"},
+                {"role": "assistant", "content": "Two"},
+                {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": "The sky is blue."},
+            ],
+        }
+    ]
 
 
 def test_triple_quotes_hold_a_message_of_several_lines(start: Start, script: Script) -> None:

@@ -73,6 +73,8 @@ async def test_the_callers_template_replaces_the_models(
 ) -> None:
     await whole(http, "hi", template="Q: {{ messages[0].content }} A:")
     assert prompt_text(launcher) == "Q: hi A:"
+    await whole(http, "hi", system="s", template="{{ .System }} Q: {{ .Prompt }} A:{{ .Response }}.")
+    assert prompt_text(launcher) == "s Q: hi A:"
 
 
 async def test_the_context_of_one_answer_continues_in_the_next(
@@ -173,7 +175,7 @@ async def test_a_shifted_answer_says_how_much_was_dropped(
         ({"think": True}, 400, '"tiny" does not support thinking'),
         ({"_debug_render_only": True}, 501, "_debug_render_only is not built yet"),
         ({"images": ["aGk="]}, 501, "images are not built yet"),
-        ({"template": "{{ .Prompt }}"}, 501, "Go templates are not built yet"),
+        ({"template": "{{ if .Prompt }}"}, 400, "line 1, column"),
         ({"options": {"top_k": "many"}}, 400, 'option "top_k" must be of type integer'),
         ({"options": {"num_ctx": -5}}, 400, "num_ctx"),
         ({"options": {"num_ctx": 10**12}}, 400, "num_ctx"),

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from agentkit_server.models.names import ModelName
 from agentkit_server.models.pull import PullProgress, Pulls
+from agentkit_server.models.registry.options import Access
 from agentkit_server.models.store import Store
 from agentkit_server.runner.scripted import ScriptedLauncher
 
@@ -125,9 +126,9 @@ async def test_deleting_a_loaded_model_unloads_it(http: httpx.AsyncClient) -> No
         ("DELETE", "/api/delete", {"model": "nope"}, 404, "model 'nope' not found"),
         ("POST", "/api/pull", {}, 400, "model is required"),
         ("POST", "/api/pull", {"model": "a b"}, 400, "invalid model name"),
-        ("POST", "/api/pull", {"model": "no/such", "stream": False}, 500, "pull model manifest"),
-        ("POST", "/api/create", {"model": "x"}, 501, "/api/create is not built yet"),
-        ("POST", "/api/push", {"model": "x"}, 501, "/api/push is not built yet"),
+        ("POST", "/api/pull", {"model": "http://h/no/such", "stream": False}, 500, "insecure protocol http"),
+        ("POST", "/api/create", {"model": "x"}, 400, "neither 'from' or 'files' was specified"),
+        ("POST", "/api/push", {"model": "x"}, 404, "model 'x' not found"),
         ("HEAD", "/api/blobs/nonsense", None, 400, ""),
         ("POST", "/api/blobs/sha256:..%2F..%2Fx", None, 404, ""),
         ("POST", "/api/blobs/sha256:zz", None, 400, "invalid digest format"),
@@ -166,7 +167,9 @@ class Upstream:
     def name(self, reference: str) -> ModelName:
         return ModelName.parse(reference)
 
-    async def pull(self, reference: str, name: ModelName, store: Store) -> AsyncGenerator[PullProgress]:
+    async def pull(
+        self, reference: str, name: ModelName, store: Store, access: Access
+    ) -> AsyncGenerator[PullProgress]:
         yield PullProgress("pulling manifest")
         yield PullProgress("pulling 0123456789ab", digest="sha256:01", total=10, completed=5)
         store.copy("tiny", name)
@@ -187,7 +190,9 @@ async def test_a_pull_says_how_far_it_is(app: FastAPI, http: httpx.AsyncClient, 
 
 
 async def test_a_model_that_is_nowhere_ends_a_pull_with_an_error_line(http: httpx.AsyncClient) -> None:
-    response = await http.post("/api/pull", json={"model": "no/such"})
+    # A closed port of loopback: nothing answers there.
+    body = {"model": "127.0.0.1:9/no/such", "insecure": True}
+    response = await http.post("/api/pull", json=body)
     first, last = (json.loads(line) for line in response.text.splitlines())
     assert response.status_code == 200
     assert first == {"status": "pulling manifest"}

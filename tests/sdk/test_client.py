@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -9,7 +11,7 @@ import ollama
 import pytest
 
 import agentkit
-from agentkit import Client, Message, Options
+from agentkit import AsyncClient, Client, Message, Options, RequestError
 
 CHAT = {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
 
@@ -304,6 +306,115 @@ def test_a_blob_is_uploaded_once(wire, tmp_path: Path) -> None:
     assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
     assert wire.call("create_blob", file) == digest
     assert [request.method for request in wire.requests] == ["HEAD", "POST", "HEAD"]
+
+
+def test_an_upload_tells_how_far_it_is(wire, tmp_path: Path) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_bytes(b"a" * 1_500_000)
+    told: list[tuple[str, int, int]] = []
+    wire.answer = lambda request: httpx.Response(404 if request.method == "HEAD" else 201)
+    wire.call("create_blob", file, progress=lambda *step: told.append(step))
+    assert told == [
+        (doing, done, 1_500_000) for doing in ("hashing", "uploading") for done in (1 << 20, 1_500_000)
+    ]
+    assert wire.requests[-1].headers["content-length"] == "1500000"
+
+
+@pytest.mark.parametrize("when", ["hashing", "uploading"])
+@pytest.mark.parametrize("size", [100, 3_000_000])
+def test_a_file_of_another_length_than_at_the_beginning_is_not_uploaded(
+    wire, tmp_path: Path, when: str, size: int
+) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_bytes(b"a" * 2_000_000)
+
+    def change(doing: str, done: int, total: int) -> None:
+        if doing == when:
+            os.truncate(file, size)
+
+    wire.answer = lambda request: httpx.Response(404 if request.method == "HEAD" else 201)
+    with pytest.raises(RequestError, match=f"'{file}' has changed while it was read"):
+        wire.call("create_blob", file, progress=change)
+
+
+class Moved(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A server that has moved to /new, and knows what it was sent there."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request, b"".join(request.stream))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request, b"".join([piece async for piece in request.stream]))
+
+    def _answer(self, request: httpx.Request, content: bytes) -> httpx.Response:
+        if not request.url.path.startswith("/new"):
+            return httpx.Response(308, headers={"location": f"/new{request.url.path}"})
+        if request.method == "HEAD":
+            return httpx.Response(404)
+        self.received.append(content)
+        return httpx.Response(201)
+
+
+def test_an_upload_follows_a_redirect(wire, tmp_path: Path) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_bytes(b"ab" * 1_000_000)
+    wire.settings["transport"] = moved = Moved()
+    wire.call("create_blob", file)
+    assert moved.received == [file.read_bytes()]
+
+
+@pytest.mark.parametrize("when", ["hashing", "uploading"])
+def test_an_upload_can_be_cancelled(tmp_path: Path, when: str) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_bytes(b"a" * 20_000_000)
+    told: list[str] = []
+
+    async def upload() -> None:
+        loop = asyncio.get_running_loop()
+
+        def cancel(doing: str, done: int, total: int) -> None:
+            told.append(doing)
+            if doing == when:
+                loop.call_soon_threadsafe(task.cancel)
+
+        transport = httpx.MockTransport(lambda request: httpx.Response(404))
+        async with AsyncClient(transport=transport) as client:
+            task = asyncio.create_task(client.create_blob(file, progress=cancel))
+            await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(upload())
+    assert told.count(when) < 10
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800"])
+def test_what_json_cannot_say_is_a_request_error(wire, value: object) -> None:
+    with pytest.raises(RequestError, match="cannot be written as JSON"):
+        wire.call("create", "m", from_="x", parameters={"stop": value})
+    assert wire.requests == []
+
+
+def test_create_sends_what_goes_beyond_the_published_client(wire) -> None:
+    wire.streams(
+        {"status": "quantizing", "digest": "sha256:a", "total": 9, "completed": 3}, {"status": "success"}
+    )
+    given = {
+        "adapter_scales": {"l.gguf": 0.5},
+        "imatrix": "sha256:c",
+        "draft_files": {"d.gguf": "sha256:d"},
+        "draft_quantize": "q4_0",
+        "renderer": "r",
+        "parser": "p",
+        "requires": "0.14.0",
+    }
+    steps = wire.call("create", "m", "q4_K_M", None, {"a": "b"}, {"l.gguf": "e"}, stream=True, **given)
+    assert [step.status for step in steps] == ["quantizing", "success"]
+    assert steps[0].completed == 3
+    made_of = {"quantize": "q4_K_M", "files": {"a": "b"}, "adapters": {"l.gguf": "e"}}
+    assert wire.body() == {"model": "m", "stream": True, **made_of, **given}
 
 
 def test_an_unknown_argument_is_a_type_error(wire) -> None:

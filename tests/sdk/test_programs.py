@@ -310,10 +310,12 @@ def test_create_says_what_the_server_says(scripted: Server, tmp_path: Path) -> N
     file.write_bytes(b"GGUF")
     client = ollama.Client()
     files = {"a.gguf": client.create_blob(file)}
-    for arguments in ({"from_": "tiny", "system": "You are Mario."}, {"files": files}):
-        with pytest.raises(ollama.ResponseError) as error:
-            client.create(model="my-assistant", stream=False, **arguments)
-        assert error.value.status_code == 501
+    made = client.create(model="my-assistant", from_="tiny", system="You are Mario.", stream=False)
+    assert made.status == "success"
+    assert "You are Mario." in (client.show("my-assistant").modelfile or "")
+    with pytest.raises(ollama.ResponseError) as error:
+        client.create(model="my-assistant", files=files, stream=False)
+    assert error.value.status_code == 400
     client.close()
 
 

@@ -10,17 +10,19 @@ from starlette.responses import PlainTextResponse, Response
 from agentkit_server.dialects import (
     native_blobs,
     native_chat,
+    native_create,
     native_embed,
     native_generate,
     native_models,
     native_pull,
+    native_push,
     native_tokens,
+    native_verify,
 )
 from agentkit_server.dialects._described import described
 from agentkit_server.dialects._shared import backend_of
-from agentkit_server.dialects.native_described import NOT_BUILT_YET, RELEASE_RUN, ROOT, STATUS, VERSION
+from agentkit_server.dialects.native_described import RELEASE_RUN, ROOT, STATUS, VERSION
 from agentkit_server.dialects.native_lines import native_json
-from agentkit_server.errors import NotBuiltYet
 
 router = APIRouter()
 for _part in (
@@ -29,8 +31,11 @@ for _part in (
     native_embed,
     native_models,
     native_pull,
+    native_push,
     native_blobs,
+    native_create,
     native_tokens,
+    native_verify,
 ):
     router.include_router(_part.router)
 
@@ -63,11 +68,3 @@ async def release_run(request: Request, run_id: str) -> Response:
     answers the same whether there was one or not."""
     await backend_of(request).residency.release(run_id)
     return native_json({"status": "success"})
-
-
-@router.post("/api/create")
-@router.post("/api/push")
-@described(NOT_BUILT_YET)
-async def not_built_yet(request: Request) -> Response:
-    """Documented routes of later versions."""
-    raise NotBuiltYet(f"{request.url.path} is not built yet in this version")

@@ -38,10 +38,10 @@ from agentkit_server.dialects.native_types import ChatMessage
 from agentkit_server.errors import (
     InvalidDigest,
     InvalidModelName,
-    NotBuiltYet,
     NotFound,
     PromptTooLong,
     PullFailed,
+    RegistryError,
     RequestCancelled,
     StoreError,
 )
@@ -104,12 +104,13 @@ ChatLine = _line("ChatLine", ("message", NativeMessage))
 
 
 class Progress(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far a pull is, in bytes."""
+    """How far a pull is, in bytes. The last line of the pull of a URL has the name of the `model`."""
 
     status: str
     digest: str | UnsetType = UNSET
     total: int | UnsetType = UNSET
     completed: int | UnsetType = UNSET
+    model: str | UnsetType = UNSET
 
 
 class Embeddings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -188,6 +189,7 @@ class Shown(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tensors: list[TensorInfo]
     capabilities: list[str]
     modified_at: str
+    requires: str | UnsetType = UNSET
 
 
 class Status(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -305,11 +307,19 @@ COPY = Description(
 DELETE = Description(
     dialect=NATIVE, takes=_takes(MODEL, delete={"model": "smollm2"}), gives=[DONE], raises=RESOLVES
 )
+PROGRESS = _lines(Progress)
 PULL = Description(
     dialect=NATIVE,
     takes=_takes(MODEL, stream={"model": "smollm2"}, whole={"model": "smollm2", "stream": False}),
-    gives=_lines(Progress),
-    raises=(InvalidModelName, PullFailed, RequestCancelled),
+    gives=PROGRESS,
+    raises=(InvalidModelName, PullFailed, RegistryError, RequestCancelled),
+)
+PUSH = Description(
+    dialect=NATIVE,
+    # Whatever can be pushed to is no example: it would be sent there.
+    takes=_takes(MODEL, refused_for_plain_http={"model": "http://registry.example/me/mine"}),
+    gives=PROGRESS,
+    raises=(*RESOLVES, RegistryError, RequestCancelled),
 )
 HAS_BLOB = Description(
     dialect=NATIVE,
@@ -329,4 +339,3 @@ VERSION = Description(dialect=NATIVE, gives=[Gives(Version)])
 STATUS = Description(dialect=NATIVE, gives=[Gives(CloudStatus)])
 # A line break is in no path of any route, and such an id finds none.
 RELEASE_RUN = Description(dialect=NATIVE, gives=[Gives(Status)], raises=[NotFound], parameters=[RUN_ID])
-NOT_BUILT_YET = Description(dialect=NATIVE, raises=[NotBuiltYet])

@@ -149,6 +149,7 @@ def _shown(model: Model, body: ShowBody) -> dict[str, Any]:
         ],
         "capabilities": model.capabilities,
         "modified_at": rfc3339(model.modified_at),
+        **({"requires": model.requires} if model.requires else {}),
     }
 
 

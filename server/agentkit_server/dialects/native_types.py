@@ -12,6 +12,7 @@ from starlette.requests import Request
 from agentkit_server.dialects._control import LONGEST_RUN_ID, MOST_SECONDS
 from agentkit_server.dialects._shared import read_json, shown
 from agentkit_server.errors import BadRequest
+from agentkit_server.models.registry.options import Access
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +123,38 @@ class ShowBody(ModelBody, kw_only=True):
     options: dict[str, Any] = {}
 
 
+class CreateBody(ModelBody, kw_only=True):
+    base: str = msgspec.field(default="", name="from")
+    files: dict[str, str] | None = None
+    draft_files: dict[str, str] | None = None
+    adapters: dict[str, str] | None = None
+    adapter_scales: dict[str, float] = {}
+    template: str = ""
+    system: str = ""
+    license: Any = None
+    parameters: dict[str, Any] = {}
+    messages: list[dict[str, Any]] = []
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    quantize: str = ""
+    quantization: str = ""
+    draft_quantize: str = ""
+    imatrix: str = ""
+    remote_host: str = ""
+    info: dict[str, Any] = {}
+    capabilities: list[str] = []
+    stream: bool = True
+
+
 class CopyBody(msgspec.Struct, kw_only=True):
     source: str = ""
     destination: str = ""
+
+
+class VerifyBody(msgspec.Struct, kw_only=True):
+    models: list[str] = []
+    stream: bool = True
 
 
 class PullBody(ModelBody, kw_only=True):
@@ -132,6 +162,13 @@ class PullBody(ModelBody, kw_only=True):
     stream: bool = True
     username: str = ""
     password: str = ""
+
+    @property
+    def access(self) -> Access:
+        """Raises BadRequest for a password of nobody."""
+        if self.password and not self.username:
+            raise BadRequest("password is for a username, and there is none", param="username")
+        return Access(self.insecure, self.username, self.password)
 
 
 _JSON_NAMES = {"bool": "boolean", "str": "string", "int": "integer", "float": "number"}
