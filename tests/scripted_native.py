@@ -2,12 +2,13 @@
 
 Special models: `heavy` answers a load once `released` is set; `slow` answers one piece and then waits for
 the caller to go away; `broken` answers one piece and an error line; `thinker` thinks; `embedder` makes
-embeddings only; `stuck` can be pulled, without end. Any other model that is missing becomes present when it
-is pulled.
+embeddings only; `stuck` can be pulled or created, without end. Any other model that is missing becomes
+present when it is pulled or created.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -44,6 +45,10 @@ class Script:
     api_key: str | None = None
     expires_at: str = "2999-01-01T00:00:00Z"
     loaded: dict[str, Any] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Content by digest."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """Further fields of every `show`."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -69,8 +74,20 @@ def application(script: Script) -> Starlette:
         script.requests.append((request.url.path, body))
         return _HANDLERS[request.url.path.removeprefix("/api/")](script, body)
 
+    async def blob(request: Request) -> Response:
+        digest = request.path_params["digest"]
+        if request.method == "HEAD":
+            return Response(status_code=200 if digest in script.blobs else 404)
+        content = await request.body()
+        if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
+            return _error(400, "digest mismatch")
+        script.requests.append(("/api/blobs", {"digest": digest}))
+        script.blobs[digest] = content
+        return Response(status_code=201)
+
     methods = ["GET", "POST", "DELETE"]
-    return Starlette(routes=[Route(f"/api/{name}", dispatch, methods=methods) for name in _HANDLERS])
+    routes = [Route(f"/api/{name}", dispatch, methods=methods) for name in _HANDLERS]
+    return Starlette(routes=[*routes, Route("/api/blobs/{digest}", blob, methods=["HEAD", "POST"])])
 
 
 @contextmanager
@@ -154,6 +171,7 @@ def _show(script: Script, body: dict[str, Any]) -> Response:
                 "llama.embedding_length": 576,
             },
             "capabilities": capabilities,
+            **script.shown,
             **(
                 {"tensors": [{"name": "token_embd.weight", "type": "Q4_1", "shape": [576, 49152]}]}
                 if body.get("verbose")
@@ -190,6 +208,25 @@ def _pull(script: Script, body: dict[str, Any]) -> Response:
             return
         yield {**blob, "completed": 100}
         script.models[f"{body['model']}:latest"] = "c" * 64
+        yield {"status": "success"}
+
+    return _lines(steps())
+
+
+def _create(script: Script, body: dict[str, Any]) -> Response:
+    if body["model"].count("/") > 2:
+        return _error(400, "invalid model name")
+    if body.get("from") and script.find(body["from"]) is None:
+        return _error(404, f"model '{body['from']}' not found")
+    named = [*body.get("files", {}).items(), *body.get("adapters", {}).items()]
+    if missing := [digest for _, digest in named if digest not in script.blobs]:
+        return _error(404, f'blob "{missing[0]}" not found')
+
+    async def steps() -> AsyncIterator[dict[str, Any]]:
+        yield {"status": "reading model metadata"}
+        if body["model"] == "stuck":
+            await _until_gone(script)
+        script.models[f"{body['model']}:latest"] = "d" * 64
         yield {"status": "success"}
 
     return _lines(steps())
@@ -257,6 +294,7 @@ _HANDLERS = {
     "copy": _copy,
     "delete": _delete,
     "pull": _pull,
+    "create": _create,
     "generate": _generate,
     "chat": _chat,
     "embed": _embed,

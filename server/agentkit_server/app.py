@@ -24,8 +24,9 @@ from agentkit_server.dialects.anthropic_errors import error_response as anthropi
 from agentkit_server.dialects.anthropic_errors import speaks as speaks_anthropic
 from agentkit_server.dialects.native_lines import error_response as native_error
 from agentkit_server.dialects.openai_errors import error_response as openai_error
-from agentkit_server.errors import AgentkitError, BadRequest, MethodNotAllowed, NotFound
-from agentkit_server.models.pull import Pulls
+from agentkit_server.errors import AgentkitError, BadRequest, MethodNotAllowed, NotFound, StoreError
+from agentkit_server.models.pull import Pulls, default_sources
+from agentkit_server.models.registry.options import TransferOptions
 from agentkit_server.models.store import Store, default_root
 from agentkit_server.residency.keep_alive import parse_duration
 from agentkit_server.residency.residency import Residence
@@ -51,19 +52,21 @@ def create_app(settings: Settings, launcher: Launcher, store: Store | None = Non
 
     Raises StoreError when it cannot be, BindRefused for unreadable security settings, BadRequest for others.
     """
-    opened = Store(store_root(settings)) if store is None else store
+    opened = Store(store_root(settings), tidy=not settings.noprune) if store is None else store
     # Before anything starts: what is wrong with a setting is the command's only line.
     new_responses = _responses(settings, opened)
+    transfers = TransferOptions.of(settings)
     search = Searxng(settings.search) if settings.search else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if not settings.noprune:
-            await to_thread.run_sync(opened.prune)
+            await to_thread.run_sync(_prune, opened)
         residency = Residence(launcher, settings)
-        pulls = Pulls(opened)
+        pulls = Pulls(opened, default_sources(transfers))
         app.state.backend = Backend(opened, residency, settings)
         app.state.pulls = pulls
+        app.state.transfers = transfers
         responses = app.state.responses = new_responses()
         app.state.search = search
         try:
@@ -86,6 +89,14 @@ def create_app(settings: Settings, launcher: Launcher, store: Store | None = Non
     app.add_exception_handler(Exception, _failed)
     security.install(app, settings)
     return app
+
+
+def _prune(store: Store) -> None:
+    try:
+        store.prune()
+    except StoreError as error:
+        # Models can be served from where nothing may be written.
+        log.warning("the model store is left as it is: %s", error.message)
 
 
 def _responses(settings: Settings, store: Store) -> Callable[[], Responses]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import httpx
 from fastapi import FastAPI
 from support.described_server import described_app
+from support.upload_registry import UploadRegistry
 
 from tests.compatibility import anthropic_probes as anthropic
 from tests.compatibility import native_probes as native
@@ -18,6 +19,7 @@ from tests.compatibility import responses_probes as responses
 from tests.compatibility.page import page
 from tests.compatibility.probes import Endpoint
 from tests.compatibility.rerank_probes import RERANK
+from tests.compatibility.uploads import UPLOADS
 from tests.compatibility.verdicts import Found, spying, verdicts
 
 ENDPOINTS: dict[str, Endpoint] = {
@@ -47,11 +49,12 @@ ENDPOINTS: dict[str, Endpoint] = {
 PAGE = Path(__file__).parents[2] / "docs/reference/compatibility.md"
 
 
-async def found_of(client: httpx.AsyncClient, endpoint: Endpoint) -> dict[str, Sequence[Found]]:
-    """What the server does with every parameter of `endpoint`."""
+async def found_of(client: httpx.AsyncClient, endpoint: Endpoint, pushed: str) -> dict[str, Sequence[Found]]:
+    """What the server does with every parameter of `endpoint`. `pushed` is a model that can be pushed."""
     earlier = await client.post("/v1/responses", json=responses.RESPONSES.base)
     with spying() as spy:
         spy.ids[responses.EARLIER] = earlier.json()["id"]
+        spy.ids[native.PUSHED] = pushed
         return {name: await verdicts(client, spy, endpoint, name) for name in endpoint.probes}
 
 
@@ -65,6 +68,8 @@ async def served(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     ):
         for name in ("spare", "mine"):
             await client.post("/api/copy", json={"source": "smollm2", "destination": name})
+        for digest, content in UPLOADS.items():
+            await client.post(f"/api/blobs/{digest}", content=content)
         yield client
 
 
@@ -77,9 +82,13 @@ class Server(NamedTuple):
 
 async def asked(folder: Path) -> Server:
     """Ask a server over an empty `folder` about every parameter of every endpoint."""
-    async with served(described_app(folder)) as client:
+    registry = UploadRegistry()
+    async with registry.serving(), served(described_app(folder)) as client:
         document = (await client.get("/openapi.json")).json()
-        return Server(document, {title: await found_of(client, each) for title, each in ENDPOINTS.items()})
+        pushed = f"{registry.address}/me/mine"
+        await client.post("/api/copy", json={"source": "smollm2", "destination": pushed})
+        found = {title: await found_of(client, each, pushed) for title, each in ENDPOINTS.items()}
+        return Server(document, found)
 
 
 def written(server: Server) -> str:

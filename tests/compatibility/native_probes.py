@@ -8,6 +8,7 @@ import ollama._types as ollama
 
 from agentkit_server.turn.options import option_schemas
 from tests.compatibility.probes import Endpoint, Probe
+from tests.compatibility.uploads import ADAPTER, MATRIX, MODEL
 
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}
 FUNCTION = {
@@ -170,7 +171,7 @@ PULL = Endpoint(
         "username": ["someone"],
         "password": ["secret"],
     },
-    why=dict.fromkeys(("insecure", "username", "password"), "for registries, which are not built"),
+    why=dict.fromkeys(("insecure", "username", "password"), "for registries; this model is of a package"),
 )
 COPY = Endpoint(
     path="/api/copy",
@@ -189,31 +190,45 @@ DELETE = Endpoint(
     probes={"model": ["mine"], "name": [Probe("spare", instead=["model"])]},
     why={},
 )
+PUSHED = "registry/me/mine"
+"""Stands for a model of a registry on loopback, without https."""
 PUSH = Endpoint(
     path="/api/push",
     source="ollama.PushRequest",
     published=ollama.PushRequest.model_fields,
-    base={"model": "smollm2"},
-    probes={"model": ["smollm2"], "stream": [False], "insecure": [True]},
+    base={"model": PUSHED, "insecure": True},
+    probes={"model": [PUSHED], "stream": [False], "insecure": [True]},
     why={},
 )
 CREATE = Endpoint(
     path="/api/create",
     source="ollama.CreateRequest",
     published=ollama.CreateRequest.model_fields,
-    base={"model": "mine"},
+    base={"model": "made", "from": "smollm2"},
     probes={
-        "model": ["mine"],
+        "model": ["made"],
+        "name": [Probe("made", instead=["model"])],
         "stream": [False],
-        "quantize": ["q4_0"],
         "from": ["smollm2"],
-        "files": [{"a.gguf": f"sha256:{'0' * 64}"}],
-        "adapters": [{"a.gguf": f"sha256:{'0' * 64}"}],
-        "template": ["{{ messages[0].content }}"],
-        "license": ["free"],
+        "files": [Probe({"a.gguf": MODEL}, instead=["from"])],
+        "draft_files": [{"a.gguf": MODEL}],
+        "adapters": [{"a.gguf": ADAPTER}],
+        "adapter_scales": [Probe({"a.gguf": 0.5}, {"adapters": {"a.gguf": ADAPTER}})],
+        "quantize": ["F16"],
+        "quantization": ["F16"],
+        "draft_quantize": [Probe("F16", {"draft_files": {"a.gguf": MODEL}})],
+        "imatrix": [Probe(MATRIX, {"quantize": "F16"})],
+        "template": ["{{ .Prompt }}"],
+        "license": ["free", ["free", "open"]],
         "system": ["Be brief."],
         "parameters": [{"temperature": 0.5}],
         "messages": [HELLO],
+        "renderer": ["qwen3"],
+        "parser": ["qwen3"],
+        "requires": ["0.14.0"],
+        "info": [{"context_length": 64}],
+        "capabilities": [["tools"]],
+        "remote_host": ["ollama.com"],
     },
     why={},
 )

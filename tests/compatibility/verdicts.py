@@ -13,6 +13,7 @@ from typing import Any, Literal
 import httpx
 from support.openapi_truth import items
 
+from agentkit_server.create import create
 from agentkit_server.turn import embed, rerank, run, tokens
 from agentkit_server.turn.types import Turn
 from tests.compatibility.probes import Endpoint, Probe
@@ -27,6 +28,7 @@ ASKED = [
     tokens.tokenize,
     tokens.detokenize,
     WRITE_PROMPT,
+    create.create,
 ]
 """What the dialects call to have something done."""
 VOLATILE = frozenset(

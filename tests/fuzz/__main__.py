@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,6 +25,9 @@ from agentkit_server.models.store import Store
 
 TESTS = Path(__file__).resolve().parents[1]
 KEY = "sk-fuzz-0123456789"
+NOWHERE = "http://127.0.0.1:9"
+OFFLINE = {"http_proxy": NOWHERE, "https_proxy": NOWHERE, "no_proxy": "127.0.0.1,localhost"}
+"""A made-up model name must not be asked for at a real registry."""
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -37,7 +41,7 @@ class Lasting(Store):
 
 def fuzz(*options: str) -> subprocess.CompletedProcess[str]:
     """Run schemathesis with `options` against a fresh server."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, OFFLINE):
         app = described_app(Path(folder), KEY, store=Lasting)
         with serving(app) as url:
             command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={CONFIG}", "run", *options]

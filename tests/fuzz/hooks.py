@@ -14,10 +14,13 @@ EMBEDDER, RERANKER, WRITER = "all-minilm", "reranker", "smollm2"
 KEPT = frozenset(
     {
         *("model", "name", "source", "destination", "messages", "prompt", "input", "query", "documents"),
-        *("text", "tokens", "max_tokens", "stream"),
+        *("text", "tokens", "max_tokens", "stream", "from"),
     }
 )
 """Fields of a body that are always sent."""
+OWN_NAMES = {"/api/create": ("from",), "/api/push": ()}
+"""Fields of a route in which known models are put, where they are others. What is known is not pushed: it
+would be sent to Ollama's registry."""
 _truths: dict[int, Truth] = {}
 
 
@@ -30,7 +33,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     suits = {"embed": EMBEDDER, "rerank": RERANKER}
     known = next((model for word, model in suits.items() if word in case.operation.path), WRITER)
-    given = {name: body.get(name) for name in ("model", "source")}
+    # What the others ask must not be made into something else.
+    names = OWN_NAMES.get(case.operation.path, ("model", "source"))
+    given = {name: body.get(name) for name in names}
     body = {**body, **{name: known for name, value in given.items() if _made_up(value)}}
     if case.meta is not None and case.meta.generation.mode.is_positive:
         salt = repr(sorted(body, key=str))

@@ -112,6 +112,7 @@ class Request:
     def __init__(self, residence: Residence, model: Model, options: LoadOptions, **named: Any) -> None:
         self.lease: Lease | None = None
         self.progress: list[float] = []
+        self._leased = asyncio.Event()
         self._end = asyncio.Event()
         self._arguments = (model, options)
         self._named = {"on_progress": self.progress.append} | named
@@ -120,7 +121,15 @@ class Request:
     async def _run(self, residence: Residence) -> None:
         async with residence.lease(*self._arguments, **self._named) as lease:
             self.lease = lease
+            self._leased.set()
             await self._end.wait()
+
+    async def leased(self) -> Lease:
+        """Wait for the lease where a thread is in the way, and settling does not do."""
+        with anyio.fail_after(20):
+            await self._leased.wait()
+        assert self.lease is not None
+        return self.lease
 
     @property
     def holds(self) -> bool:

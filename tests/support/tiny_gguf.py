@@ -30,6 +30,7 @@ def write_tiny_gguf(
     context_length: int = 2048,
     vocab: Sequence[str] = VOCAB,
     extra: Mapping[str, Any] | None = None,
+    file_type: LlamaFileType = LlamaFileType.MOSTLY_F16,
 ) -> Path:
     """Write a GGUF of about 2 KB to `path` and return it.
 
@@ -38,7 +39,7 @@ def write_tiny_gguf(
     """
     writer = GGUFWriter(path, architecture)
     writer.add_name(name)
-    writer.add_file_type(LlamaFileType.MOSTLY_F16)
+    writer.add_file_type(file_type)
     writer.add_context_length(context_length)
     writer.add_embedding_length(32)
     writer.add_block_count(2)
