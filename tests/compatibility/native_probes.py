@@ -169,7 +169,7 @@ PULL = Endpoint(
         "stream": [False],
         "insecure": [True],
         "username": ["someone"],
-        "password": ["secret"],
+        "password": [Probe("secret", beside={"username": "someone"})],
     },
     why=dict.fromkeys(("insecure", "username", "password"), "for registries; this model is of a package"),
 )
@@ -197,8 +197,15 @@ PUSH = Endpoint(
     source="ollama.PushRequest",
     published=ollama.PushRequest.model_fields,
     base={"model": PUSHED, "insecure": True},
-    probes={"model": [PUSHED], "stream": [False], "insecure": [True]},
-    why={},
+    probes={
+        "model": [PUSHED],
+        "name": [Probe(PUSHED, instead=["model"])],
+        "stream": [False],
+        "insecure": [True],
+        "username": ["someone"],
+        "password": [Probe("secret", beside={"username": "someone"})],
+    },
+    why=dict.fromkeys(("username", "password"), "for registries that ask for a login; this one does not"),
 )
 CREATE = Endpoint(
     path="/api/create",
