@@ -106,7 +106,9 @@ async def test_it_is_told_what_went_wrong(client: ollama.AsyncClient, launcher: 
 async def test_it_is_told_that_a_model_cannot_be_pulled(client: ollama.AsyncClient) -> None:
     async with client:
         with pytest.raises(ollama.ResponseError, match="pull model manifest"):
-            _ = [part async for part in await client.pull("127.0.0.1:9/me/nothing", insecure=True, stream=True)]
+            _ = [
+                part async for part in await client.pull("127.0.0.1:9/me/nothing", insecure=True, stream=True)
+            ]
 
 
 async def test_it_uploads_a_blob(
