@@ -324,19 +324,25 @@ class CuttingLine:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(*self._there)
         back = asyncio.create_task(self._pass_on(there_reader, writer))
-        with suppress(ConnectionError):
-            while data := await reader.read(16_384):
-                self.sent += len(data)
-                if self.cuts and self.sent >= self.cuts[0]:
-                    self.cuts.pop(0)
-                    break
-                there_writer.write(data)
-                await there_writer.drain()
-        for end in (there_writer, writer):
-            end.transport.abort()
-        back.cancel()
+        try:
+            with suppress(ConnectionError):
+                await self._forth(reader, there_writer)
+        finally:
+            # Whatever ends it, the end of the test too: a connection that nobody closes is a warning later.
+            for end in (there_writer, writer):
+                end.transport.abort()
+            back.cancel()
         with suppress(asyncio.CancelledError, ConnectionError):
             await back
+
+    async def _forth(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
+        while data := await reader.read(16_384):
+            self.sent += len(data)
+            if self.cuts and self.sent >= self.cuts[0]:
+                self.cuts.pop(0)
+                return
+            there.write(data)
+            await there.drain()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(16_384):

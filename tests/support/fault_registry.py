@@ -234,8 +234,10 @@ async def fault_registry(
         try:
             await registry.serve(reader, writer)
         except asyncio.CancelledError:
-            writer.close()
+            # Ended with the block that it serves.
+            return
         finally:
+            writer.transport.abort()
             connections.discard(task)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)

@@ -57,7 +57,8 @@ class ModelTemplate:
         return "Suffix" in self.names
 
 
-@lru_cache(maxsize=64)
+# Few: a request may bring a template of its own, and the longest that is read takes 25 MB as a tree.
+@lru_cache(maxsize=16)
 def parse(source: str) -> ModelTemplate:
     """`source`, with `{{ .Response }}` at its end where it has neither that nor Messages.
 
@@ -80,7 +81,7 @@ def is_bare(source: str) -> bool:
     return "".join(source.split()) == _BARE
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def readable(source: str) -> ModelTemplate | None:
     """`source` parsed; None, with a warning the first time, when it cannot be: the model is worth more than
     its template."""
