@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydantic import ValidationError
+
     from agentkit import ResponseError
 
 
@@ -18,6 +20,13 @@ class CommandError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def bad_setting(error: ValidationError) -> CommandError:
+    """The error for a setting of the server that cannot be read."""
+    first = error.errors()[0]
+    name = first["loc"][0] if first["loc"] else "a setting"
+    return CommandError(f"{name} cannot be {first['input']!r}: {first['msg'].lower()}")
 
 
 def show_error(error: Exception) -> None:

@@ -6,7 +6,6 @@ that uses the same store.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from agentkit_cli import create
 from agentkit_cli.arguments import JsonOption, StoredModelArgument
 from agentkit_cli.errors import CommandError
+from agentkit_cli.local_store import allowed, open_store
 from agentkit_cli.output import say, say_json, size_text
 from agentkit_cli.progress import bar
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from agentkit_server.models.export import Exported
 
 _MODELFILE = "Modelfile"
-_LONGEST_NAME = 80
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR")]
 
 
@@ -65,7 +64,7 @@ def import_(
 
 
 def _name_of(folder: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).lstrip(".-")[:_LONGEST_NAME]
+    name = allowed(folder.resolve().name)
     if not name:
         raise CommandError(f"no model name can be made of {str(folder)!r}", hint="give one behind the folder")
     return name
@@ -85,22 +84,15 @@ def _check_local() -> None:
 
 
 def _export(model: str, folder: Path, *, force: bool, link: bool) -> Exported:
+    store = open_store("exporting a model")
+    from agentkit_server.errors import AgentkitError, ModelNotFound
+    from agentkit_server.models.export import Wish, export_steps
+
     try:
-        from agentkit_server.errors import AgentkitError, ModelNotFound
-        from agentkit_server.models.export import Wish, export_steps
-        from agentkit_server.models.store import Store, default_root
-        from agentkit_server.settings import Settings
-    except ModuleNotFoundError as error:
-        raise CommandError(
-            f"exporting a model needs the package {error.name!r}", hint="pip install 'agentkit[server]'"
-        ) from error
-    try:
-        store = Store(Settings().models or default_root())  # pyright: ignore[reportCallIssue]
-        try:
-            return _shown(model, export_steps(store, model, folder, Wish(force, link)))
-        except ModelNotFound as error:
-            hint = f"the store is {store.root}; AGENTKIT_MODELS names another"
-            raise CommandError(error.message, hint=hint) from error
+        return _shown(model, export_steps(store, model, folder, Wish(force, link)))
+    except ModelNotFound as error:
+        hint = f"the store is {store.root}; AGENTKIT_MODELS names another"
+        raise CommandError(error.message, hint=hint) from error
     except AgentkitError as error:
         raise CommandError(error.message) from error
 

@@ -6,11 +6,11 @@ works for a server on this machine that uses the same store; the link is named `
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentkit_cli.errors import CommandError
+from agentkit_cli.local_store import allowed, open_store
 from agentkit_cli.progress import bar
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from agentkit_server.models.store import Store
 
 _NAMESPACE = "local"
-_LONGEST_NAME = 80
 
 
 def is_local_file(model: str) -> bool:
@@ -53,21 +52,14 @@ def link(client: Client, model: str) -> str:
 
 def link_name(path: Path) -> str:
     """A valid model name from the file name: `local/` and what of it the name grammar allows."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).lstrip(".-")[:_LONGEST_NAME]
-    return f"{_NAMESPACE}/{name or 'model'}"
+    return f"{_NAMESPACE}/{allowed(path.stem) or 'model'}"
 
 
 def _link(path: Path, name: str) -> None:
+    store = open_store("running a file")
+    from agentkit_server.errors import AgentkitError
+
     try:
-        from agentkit_server.errors import AgentkitError
-        from agentkit_server.models.store import Store, default_root
-        from agentkit_server.settings import Settings
-    except ModuleNotFoundError as error:
-        raise CommandError(
-            f"running a file needs the package {error.name!r}", hint="pip install 'agentkit[server]'"
-        ) from error
-    try:
-        store = Store(Settings().models or default_root())  # pyright: ignore[reportCallIssue]
         if not _is_linked(store, path, name):
             with bar(f"reading {path.name}") as progress:
                 store.link_file(name, path, progress)

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from agentkit_cli.errors import CommandError
+from agentkit_cli.errors import CommandError, bad_setting
 from agentkit_cli.server import READY
 
 _GRACE_SECONDS = 8
@@ -54,9 +54,7 @@ def serve(
             settings.model_copy(update={"host": host}) if host else settings, insecure=insecure, ready=ready
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        name = first["loc"][0] if first["loc"] else "a setting"
-        raise CommandError(f"{name} cannot be {first['input']!r}: {first['msg'].lower()}") from error
+        raise bad_setting(error) from error
     except AgentkitError as error:
         raise CommandError(error.message) from error
 

@@ -92,6 +92,15 @@ def test_what_is_not_there_is_told(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_setting_that_cannot_be_read_is_told(
+    command, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTKIT_NUM_PARALLEL", "many")
+    result = command("export", "tiny", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: AGENTKIT_NUM_PARALLEL cannot be 'many': ")
+
+
 def test_a_server_elsewhere_is_no_place_to_export_from(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tests.compatibility import responses_probes as responses
 from tests.compatibility.page import page
 from tests.compatibility.probes import Endpoint
 from tests.compatibility.rerank_probes import RERANK
-from tests.compatibility.uploads import UPLOADS
+from tests.compatibility.uploads import KEEPER, UPLOADS
 from tests.compatibility.verdicts import Found, spying, verdicts
 
 ENDPOINTS: dict[str, Endpoint] = {
@@ -70,6 +70,9 @@ async def served(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
             await client.post("/api/copy", json={"source": "smollm2", "destination": name})
         for digest, content in UPLOADS.items():
             await client.post(f"/api/blobs/{digest}", content=content)
+        # What a probe makes replaces what the one before it made, and blobs that no model has go then.
+        made = await client.post("/api/create", json=KEEPER)
+        made.raise_for_status()
         yield client
 
 

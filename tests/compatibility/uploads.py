@@ -27,3 +27,11 @@ _model, _adapter = _made()
 _matrix = struct.pack("<ii", 1, 1) + b"x" + struct.pack("<iif", 1, 1, 1.0)
 MODEL, ADAPTER, MATRIX = _digest(_model), _digest(_adapter), _digest(_matrix)
 UPLOADS = {MODEL: _model, ADAPTER: _adapter, MATRIX: _matrix}
+KEEPER = {
+    "model": "keeper",
+    "from": "smollm2",
+    "draft_files": {"a.gguf": MODEL},
+    "adapters": {"a.gguf": ADAPTER},
+    "stream": False,
+}
+"""A request that makes a model of them, so that they stay. The matrix is in no model."""

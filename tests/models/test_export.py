@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from support.stores import OllamaFolder, add_tiny
+from support.stores import OllamaFolder, add_tiny, drained
 from support.tiny_gguf import write_tiny_gguf
 
 from agentkit_server.errors import BadRequest, ModelNotFound, StoreError
@@ -18,17 +18,6 @@ from agentkit_server.models.store import Store
 
 def exported(store: Store, name: str, folder: Path, **wish: bool) -> Exported:
     return drained(export_steps(store, name, folder, Wish(**wish)))[1]
-
-
-def drained(
-    steps: Generator[tuple[int, int], None, Exported],
-) -> tuple[list[tuple[int, int]], Exported]:
-    seen: list[tuple[int, int]] = []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as end:
-            return seen, end.value
 
 
 def read(folder: Path) -> dict[str, bytes]:

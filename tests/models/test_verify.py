@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
-from support.stores import OllamaFolder, add_tiny
+from support.stores import OllamaFolder, add_tiny, drained
 
 from agentkit_server.errors import ModelNotFound
 from agentkit_server.models.store import Store
@@ -16,15 +16,6 @@ from agentkit_server.models.verify import CHUNK, Report
 
 def verified(store: Store, *names: str) -> Report:
     return drained(store.verify_steps(names))[1]
-
-
-def drained(steps: Generator[tuple[int, int], None, Report]) -> tuple[list[tuple[int, int]], Report]:
-    seen: list[tuple[int, int]] = []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as end:
-            return seen, end.value
 
 
 def damage(path: Path, content: bytes | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from support.lora import write_lora
-from support.residency import House, make_model, settle
+from support.residency import House, Request, make_model, settle
 from support.tiny_llama import INNER, WIDTH, random_pair
 
 from agentkit_server.errors import LoadFailed
@@ -22,6 +22,8 @@ from agentkit_server.models.model import Adapter, Model, TensorInfo
 from agentkit_server.models.names import ModelName
 from agentkit_server.residency.memory import GIB, MIB
 from agentkit_server.residency.types import Loaded, LoadOptions
+
+from .test_stress import random_step, runners_alive
 
 pytestmark = pytest.mark.anyio
 
@@ -495,25 +497,11 @@ async def test_whatever_happens_everyone_is_answered_and_nothing_is_left(build: 
     chance = random.Random(seed)
     house = build(memory=Memory(available=4 * GIB, capacity=4 * GIB), max_loaded_models=2)
     models = [BASE, SAME, OTHER, *(on_base(f"x{n}", weights="x", path=Path("x.gguf")) for n in range(3))]
-    held: list[Any] = []
+    likely = {"ask": 8, "end": 7, "cancel": 3, "die": 0.5, "unload": 1, "time": 1}
+    held: list[Request] = []
     for _ in range(400):
-        step = chance.choices(["ask", "end", "cancel", "die", "unload", "time"], [8, 7, 3, 0.5, 1, 1])[0]
-        if step == "ask":
-            options = {"num_ctx": chance.choice([None, None, None, 512])}
-            keep_alive = chance.choice([None, 0, "10s", -1])
-            held.append(await house.ask(chance.choice(models), wait=False, keep_alive=keep_alive, **options))
-        elif step in ("end", "cancel") and held:
-            request = held.pop(chance.randrange(len(held)))
-            request.finish() if step == "end" else request.task.cancel()
-        elif step == "die" and house.launcher.runners:
-            chance.choice(house.launcher.runners).die()
-        elif step == "unload":
-            await house.residence.unload(chance.choice(models))
-        elif step == "time":
-            await house.clock.advance(chance.uniform(0, 20))
-        for _ in range(chance.randrange(4)):
-            await asyncio.sleep(0)
-        assert sum(runner.alive for runner in house.launcher.runners) <= 3
+        await random_step(house, chance, held, models, likely)
+        assert runners_alive(house) <= 3
     for request in house.requests:
         request.finish()
     with anyio.fail_after(20):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import pytest
@@ -12,24 +12,33 @@ from support.residency import House, Request, make_model, settle
 
 from agentkit_server.errors import LoadFailed, RunnerCrashed
 from agentkit_server.machine import Memory
+from agentkit_server.models.model import Model
 from agentkit_server.residency.memory import GIB
 
 pytestmark = pytest.mark.anyio
 
 MODELS = [make_model(name, file_size=GIB) for name in "abcde"]
+LIKELY = {"ask": 8, "end": 6, "cancel": 3, "die": 1, "fail": 1, "unload": 1, "time": 1}
+"""How often each step is taken."""
 
 
 def runners_alive(house: House) -> int:
     return sum(runner.alive for runner in house.launcher.runners)
 
 
-async def random_step(house: House, chance: random.Random, open_requests: list[Request]) -> None:
-    step = chance.choices(["ask", "end", "cancel", "die", "fail", "unload", "time"], [8, 6, 3, 1, 1, 1, 1])[0]
+async def random_step(
+    house: House,
+    chance: random.Random,
+    open_requests: list[Request],
+    models: Sequence[Model] = MODELS,
+    likely: Mapping[str, float] = LIKELY,
+) -> None:
+    step = chance.choices(list(likely), list(likely.values()))[0]
     if step == "ask":
         options = {"num_ctx": chance.choice([None, None, None, 512, 1024])}
         keep_alive = chance.choice([None, 0, "10s", -1])
         open_requests.append(
-            await house.ask(chance.choice(MODELS), wait=False, keep_alive=keep_alive, **options)
+            await house.ask(chance.choice(models), wait=False, keep_alive=keep_alive, **options)
         )
     elif step in ("end", "cancel") and open_requests:
         request = open_requests.pop(chance.randrange(len(open_requests)))
@@ -39,7 +48,7 @@ async def random_step(house: House, chance: random.Random, open_requests: list[R
     elif step == "fail":
         house.launcher.fail(chance.choice(["bad file", "out of memory", RunnerCrashed("x", signal=11)]))
     elif step == "unload":
-        _ = await house.residence.unload(chance.choice(MODELS))
+        _ = await house.residence.unload(chance.choice(models))
     elif step == "time":
         await house.clock.advance(chance.uniform(0, 20))
     for _ in range(chance.randrange(4)):

@@ -84,8 +84,9 @@ async def test_a_grammar_binds_the_answer_and_a_bad_one_is_an_error(runner: Proc
     assert runner.facts.control["<|im_end|>"] == 2
 
 
-async def test_api_keys_do_not_reach_the_child(spec: LoadSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENTKIT_API_KEYS", "secret")
+async def test_secrets_do_not_reach_the_child(spec: LoadSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AGENTKIT_API_KEYS", "AGENTKIT_REGISTRY_AUTH", "HF_TOKEN", "hf_token"):
+        monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("AGENTKIT_OTHER", "harmless")
     with anyio.fail_after(TIMEOUT):
         runner = await ProcessLauncher().launch(spec)

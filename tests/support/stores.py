@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agentkit_server.models.manifest import Layer, layer_type
 from agentkit_server.models.names import ModelName
 from agentkit_server.models.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def drained(steps: Generator[T, None, R]) -> tuple[list[T], R]:
+    """All that `steps` yields, and what it returns."""
+    seen: list[T] = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            return seen, end.value
 
 
 def add_tiny(store: Store, name: str, path: Path) -> str:

@@ -15,10 +15,10 @@ import msgspec
 
 from agentkit_server.errors import BadRequest, GoTemplateError, UnsupportedParameter
 from agentkit_server.models.go_template import parse
+from agentkit_server.models.modelfile.structure import ROLES
 from agentkit_server.turn.go_template import is_go
 from agentkit_server.turn.options import option_schemas, read_options
 
-ROLES = ("system", "user", "assistant")
 MAX_TEXT = 1 << 20
 """Characters of a template, a system prompt or a licence, and of all messages. More than a model needs, and
 less than a store reads of a layer."""

@@ -78,9 +78,12 @@ class Making:
         return
         yield
 
-    async def _gathered(self, files: Sorted, kind: str) -> AsyncGenerator[PullProgress]:
+    async def _gathered(
+        self, files: Sorted, kind: str, base: GGUFInfo | None = None
+    ) -> AsyncGenerator[PullProgress]:
+        """Uploaded files become the weights; with `base`, a folder is an adapter of that model."""
         if files.folder:
-            async with aclosing(self._workshop.convert(files.folder)) as lines:
+            async with aclosing(self._workshop.convert(files.folder, base)) as lines:
                 async for line in lines:
                     yield line
         else:
@@ -109,13 +112,9 @@ class Making:
 
     async def _adapter(self, adapter: Sorted) -> AsyncGenerator[PullProgress]:
         workshop, base = self._workshop, self._gguf
-        if adapter.weights:
-            yield PullProgress("parsing GGUF")
-            workshop.take(adapter.weights, "adapter")
-        else:
-            async with aclosing(workshop.convert(adapter.folder, base)) as lines:
-                async for line in lines:
-                    yield line
+        async with aclosing(self._gathered(adapter, "adapter", base)) as lines:
+            async for line in lines:
+                yield line
         note = await to_thread.run_sync(_check, min(adapter.names), workshop.weights.path, base)
         if note:
             yield PullProgress(f"note: {note}")

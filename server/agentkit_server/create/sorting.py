@@ -14,8 +14,9 @@ from typing import Literal
 from agentkit_server.create.conversion import folder
 from agentkit_server.errors import BadRequest, InvalidGGUF
 from agentkit_server.models.convert.convert import is_adapter, is_safetensors
+from agentkit_server.models.convert.safetensors import SUFFIX
 from agentkit_server.models.digest import Digest
-from agentkit_server.models.gguf import read_gguf
+from agentkit_server.models.gguf import gguf_of
 from agentkit_server.models.gguf_header import Header, read_header
 from agentkit_server.models.manifest import Layer, layer_type
 from agentkit_server.models.model import GGUFInfo
@@ -26,7 +27,6 @@ Kind = Literal["model", "projector", "adapter"]
 
 _MAGIC = b"GGUF"
 _PROJECTORS = ("mmproj", "projector")
-_WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def sort_adapters(files: Files) -> dict[str, Sorted]:
 def _check_all_inside(paths: Mapping[str, Path], inside: Mapping[str, Path]) -> None:
     """No weights may lie outside of the folder that is converted."""
     converted = {*inside.values()}
-    outside = [name for name, path in paths.items() if path not in converted and name.endswith(_WEIGHTS)]
+    outside = [name for name, path in paths.items() if path not in converted and name.endswith(SUFFIX)]
     if outside:
         raise BadRequest(f"{_listed(outside)} is not in the folder of config.json", param="files")
 
@@ -188,7 +188,7 @@ def _number(file: GGUFFile, key: str, default: int) -> int:
 def _read(name: str, digest: Digest, path: Path) -> GGUFFile:
     try:
         header = read_header(path)
-        gguf = None if header.metadata.get("split.no") else read_gguf(path)
+        gguf = None if header.metadata.get("split.no") else gguf_of(path, [header])
     except InvalidGGUF as error:
         raise InvalidGGUF(error.message.replace(str(path), name), param="files") from None
     return GGUFFile(name, digest, path, header, gguf)

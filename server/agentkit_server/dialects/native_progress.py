@@ -1,5 +1,5 @@
-"""How the native dialect tells of work that takes long: lines with a `status`, `success` in the last of them,
-or that one object alone when the caller wants no stream."""
+"""How the native dialect tells of work that takes long: lines with a `status`, the last of which says how it
+ended, or that one object alone when the caller wants no stream."""
 
 from __future__ import annotations
 
@@ -16,42 +16,51 @@ from agentkit_server.dialects.native_lines import NDJSON, error_line, line, nati
 from agentkit_server.errors import PullFailed, RegistryError
 from agentkit_server.models.pull import PullProgress
 
-Lines = AsyncGenerator[PullProgress]
+Lines = AsyncGenerator[dict[str, Any]]
 
 
-async def progress_response(request: Request, progress: Lines, *, stream: bool, begins: str) -> Response:
+async def progress_response(
+    request: Request, progress: AsyncGenerator[PullProgress], *, stream: bool, begins: str
+) -> Response:
     """The answer that tells of `progress`, which ends in `success` or raises.
 
     An error before the first line is a status code, except that one of the other end is the last line of a
     stream, after one that says `begins`: clients of Ollama look for it there.
     """
+    return await lines_response(request, _told(progress), stream=stream, begins=begins)
+
+
+async def lines_response(request: Request, lines: Lines, *, stream: bool, begins: str) -> Response:
+    """The same for work that has its own `lines`."""
     if not stream:
-        return await unless_gone(request, _finished(progress))
-    first: PullProgress | PullFailed | RegistryError
+        return native_json(await unless_gone(request, _last(lines)))
+    first: dict[str, Any] | PullFailed | RegistryError
     try:
-        first = await unless_gone(request, anext(progress))
+        first = await unless_gone(request, anext(lines))
     except (PullFailed, RegistryError) as error:
         first = error
-    return Stream(request, _lines(first, progress, begins), NDJSON, error_line)
+    return Stream(request, _written(first, lines, begins), NDJSON, error_line)
 
 
-async def _finished(progress: Lines) -> Response:
+async def _told(progress: AsyncGenerator[PullProgress]) -> Lines:
+    """What is not known is left out."""
     async with aclosing(progress):
-        return native_json(progress_fields([each async for each in progress][-1]))
+        async for each in progress:
+            yield {name: value for name, value in asdict(each).items() if value is not None}
 
 
-async def _lines(
-    first: PullProgress | PullFailed | RegistryError, progress: Lines, begins: str
+async def _last(lines: Lines) -> dict[str, Any]:
+    async with aclosing(lines):
+        return [each async for each in lines][-1]
+
+
+async def _written(
+    first: dict[str, Any] | PullFailed | RegistryError, lines: Lines, begins: str
 ) -> AsyncGenerator[bytes]:
-    async with aclosing(progress):
-        if not isinstance(first, PullProgress):
+    async with aclosing(lines):
+        if not isinstance(first, dict):
             yield line({"status": begins})
             raise first
-        yield line(progress_fields(first))
-        async for each in progress:
-            yield line(progress_fields(each))
-
-
-def progress_fields(progress: PullProgress) -> dict[str, Any]:
-    """One line; what is not known is left out."""
-    return {name: value for name, value in asdict(progress).items() if value is not None}
+        yield line(first)
+        async for each in lines:
+            yield line(each)

@@ -57,13 +57,16 @@ def read_gguf(path: Path) -> GGUFInfo:
 
     Raises InvalidGGUF.
     """
-    first, *rest = (read_header(shard) for shard in shard_paths(path))
-    facts = _Facts(path, first.metadata)
-    tensors = first.tensors + tuple(tensor for shard in rest for tensor in shard.tensors)
-    return _info(facts, (first, *rest), tensors)
+    return gguf_of(path, [read_header(shard) for shard in shard_paths(path)])
 
 
-def _info(facts: _Facts, headers: Sequence[Header], tensors: tuple[TensorInfo, ...]) -> GGUFInfo:
+def gguf_of(path: Path, headers: Sequence[Header]) -> GGUFInfo:
+    """What the headers of a model say, which are read: of its one file, or of all shards in order.
+
+    Raises InvalidGGUF.
+    """
+    facts = _Facts(path, headers[0].metadata)
+    tensors = tuple(tensor for header in headers for tensor in header.tensors)
     blocks = facts.length("block_count", _MAX_BLOCKS)
     embedding, heads = facts.length("embedding_length"), facts.lengths("attention.head_count")
     head_count = max(heads, default=0)

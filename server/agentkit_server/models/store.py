@@ -106,7 +106,10 @@ class Store:
     def has(self, name: str | ModelName) -> bool:
         """Whether `resolve` would succeed, and no blob was found damaged. Raises InvalidModelName."""
         try:
-            return not self._is_damaged(self.manifest(self.resolve(_name(name)).name))
+            stored = self._find(name)
+            with _disk():
+                self._read(stored)
+                return not self._is_damaged(self._manifest(stored))
         except (ModelNotFound, StoreError, InvalidGGUF):
             return False
 

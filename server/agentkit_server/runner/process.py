@@ -65,8 +65,8 @@ log = logging.getLogger("agentkit.runner")
 
 POLITE_SECONDS = 5.0
 LONGEST_LINE = 1000
-SECRETS = ("AGENTKIT_API_KEYS",)
-"""Variables that a child, which reads untrusted files, has no business with."""
+SECRETS = frozenset({"AGENTKIT_API_KEYS", "AGENTKIT_REGISTRY_AUTH", "HF_TOKEN"})
+"""Variables, set in whatever case, that a child, which reads untrusted files, has no business with."""
 T = TypeVar("T", Tokenized, Detokenized, Embedded, Stats)
 
 _encoder = msgspec.msgpack.Encoder()
@@ -312,10 +312,7 @@ class Process:
         return -code if code is not None and code < 0 else 0
 
     def how_it_ended(self) -> str:
-        code = self._child.returncode
-        names = {number.value: number.name for number in signal.Signals}
-        name = names.get(self.signal, f"signal {self.signal}")
-        how = f"killed by {name}" if self.signal else f"exit code {code}"
+        how = ending(self._child.returncode)
         said = "; ".join(line for line in self._lines if line.strip())
         return f"{how}: {said}" if said else how
 
@@ -357,7 +354,7 @@ class ProcessLauncher:
         """Raises RunnerCrashed when the child dies by a signal while it loads, else LoadFailed."""
         folder = tempfile.mkdtemp(prefix="agentkit-")
         try:
-            process = Process(spec, await _spawn(folder), folder)
+            process = Process(spec, await spawn_child("agentkit_server.runner.child", folder), folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -370,26 +367,36 @@ class ProcessLauncher:
         return process
 
 
-async def _spawn(folder: str) -> asyncio.subprocess.Process:
+async def spawn_child(
+    module: str, argument: str, *, stdout: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
+    """A child that runs llama.cpp, with what it needs of the server's environment."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         # The folder that the server was started in must not lend its files as modules.
         "-P",
         "-m",
-        "agentkit_server.runner.child",
-        folder,
+        module,
+        argument,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
-        env=child_environment(),
+        env=_environment(),
     )
 
 
-def child_environment() -> dict[str, str]:
-    """What a child that runs llama.cpp has of the server's environment."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
     # ggml would run a debugger on the dying process and delay its death.
     return {**kept, "GGML_NO_BACKTRACE": "1"}
+
+
+def ending(code: int | None) -> str:
+    """How a child ended whose return code is `code`."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"killed by {names.get(-code, f'signal {-code}')}"
 
 
 async def _wait_loaded(process: Process, on_progress: OnProgress | None) -> None:

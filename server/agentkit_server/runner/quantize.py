@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator
 
@@ -14,7 +12,7 @@ from anyio import CancelScope
 
 from agentkit_server.engine.quantize_job import AtTensor, NotQuantized, Quantized, QuantizeJob, QuantizeReply
 from agentkit_server.errors import BadRequest, QuantizeFailed
-from agentkit_server.runner.process import LONGEST_LINE, child_environment
+from agentkit_server.runner.process import LONGEST_LINE, ending, spawn_child
 
 _replies = msgspec.json.Decoder(QuantizeReply)
 _LAST_LINES = 4
@@ -45,24 +43,17 @@ async def quantize(job: QuantizeJob) -> AsyncGenerator[AtTensor]:
         await child.wait()
         await listening
         if not done:
-            raise QuantizeFailed(f"the model could not be quantised: {_ending(child.returncode, said)}")
+            why = "; ".join([ending(child.returncode), *said])
+            raise QuantizeFailed(f"the model could not be quantised: llama.cpp ended ({why})")
     finally:
         with CancelScope(shield=True):
             await _end(child, listening)
 
 
 async def _spawn(job: QuantizeJob) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        # The folder that the server was started in must not lend its files as modules.
-        "-P",
-        "-m",
-        "agentkit_server.runner.quantize_child",
-        msgspec.json.encode(job).decode(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=child_environment(),
+    argument = msgspec.json.encode(job).decode()
+    return await spawn_child(
+        "agentkit_server.runner.quantize_child", argument, stdout=asyncio.subprocess.PIPE
     )
 
 
@@ -90,9 +81,3 @@ def _refused(message: str, *, importance: bool) -> QuantizeFailed | BadRequest:
     if importance:
         return BadRequest(f"the model could not be quantised: imatrix: {message}", param="imatrix")
     return QuantizeFailed(f"the model could not be quantised: {message}")
-
-
-def _ending(code: int | None, said: deque[str]) -> str:
-    names = {number.value: number.name for number in signal.Signals}
-    how = f"exit code {code}" if code is None or code >= 0 else f"killed by {names.get(-code, -code)}"
-    return f"llama.cpp ended ({'; '.join([how, *said])})"

@@ -47,7 +47,6 @@ _LIMITS = Limits(steps=100_000, characters=1 << 19)
 class GoFacts:
     """Of one template."""
 
-    template: ModelTemplate
     traits: TemplateTraits
     shown: Calls | None
     """How calls are written, as far as that can be seen from one that the template wrote."""
@@ -67,7 +66,7 @@ def facts(source: str) -> GoFacts:
     tags = _tags(asking, replace(traits, thinking=THOUGHTS)) if "Thinking" in template.names else None
     one, several = _messages_with_calls(asking, traits)
     shown = calls_shown(one, several, _CALLS) if one else None
-    return GoFacts(template, traits, shown, one, tags)
+    return GoFacts(traits, shown, one, tags)
 
 
 @lru_cache(maxsize=64)

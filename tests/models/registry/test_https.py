@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Generator
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from anyio import create_task_group, fail_after
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -19,8 +22,11 @@ from support.fault_registry import Answer, FaultRegistry, Memory, fault_registry
 from support.registries import REPOSITORY, pull
 
 from agentkit_server.errors import RegistryError
+from agentkit_server.models.names import ModelName
+from agentkit_server.models.registry.client import RegistryClient
 from agentkit_server.models.registry.exchange import certificates
 from agentkit_server.models.registry.options import Access, TransferOptions
+from agentkit_server.models.registry.origin import Origin
 from agentkit_server.models.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +125,24 @@ async def test_a_registry_without_https_is_named_as_one(
     async with fault_registry(memory) as plain:
         with pytest.raises(RegistryError, match=r"cannot be spoken to over https .* --insecure"):
             await pull(store, f"{plain.host}/{REPOSITORY}", options, SECURE)
+
+
+async def test_a_handshake_that_is_cancelled_leaves_no_connection(options: TransferOptions) -> None:
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        begun.set()
+        with suppress(ConnectionError):
+            await reader.read()
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with closing(server), fail_after(10):
+        async with RegistryClient(Origin("https", host), options) as client, create_task_group() as group:
+            group.start_soon(client.manifest, ModelName.parse(f"{host}/{REPOSITORY}"))
+            await begun.wait()
+            group.cancel_scope.cancel()
+        await left.wait()

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
@@ -23,7 +24,9 @@ from agentkit_server.models.registry.bodies import read_bounded, refusal
 from agentkit_server.models.registry.challenge import Challenge
 from agentkit_server.models.registry.options import Access, TransferOptions
 from agentkit_server.models.registry.origin import Origin, read_url
-from agentkit_server.models.registry.signing import SigningKey
+
+if TYPE_CHECKING:
+    from agentkit_server.models.registry.signing import SigningKey
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +138,9 @@ class Credentials:
     def _key(self) -> SigningKey | None:
         if self._options.key is None:
             return None
+        # Only here: it brings in all of cryptography, which most servers never need.
+        from agentkit_server.models.registry.signing import SigningKey
+
         try:
             return SigningKey.read(self._options.key)
         except RegistryError as error:

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
+from anyio import CancelScope
 
 from agentkit_server.errors import RegistryError
 from agentkit_server.models.registry.auth import Credentials
@@ -169,6 +170,7 @@ def _http(options: TransferOptions) -> httpx.AsyncClient:
             timeout=httpx.Timeout(options.stall_seconds, pool=None),
             verify=certificates(),
             headers={"User-Agent": f"agentkit/{version('agentkit')}", "Accept-Encoding": "identity"},
+            event_hooks={"request": [_close_a_broken_handshake]},
         )
     except OSError as error:
         raise RegistryError(
@@ -179,6 +181,21 @@ def _http(options: TransferOptions) -> httpx.AsyncClient:
             f"the proxy of the settings cannot be used ({error}); give an http:// or https:// URL in "
             f"HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, and hosts in NO_PROXY"
         ) from error
+
+
+async def _close_a_broken_handshake(request: httpx.Request) -> None:
+    """See to it that a connection whose TLS handshake is cancelled is closed: httpx forgets it."""
+    opened: Any = None
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        nonlocal opened
+        if event == "connection.connect_tcp.complete":
+            opened = info["return_value"]
+        elif event == "connection.start_tls.failed":
+            with CancelScope(shield=True):
+                await opened.aclose()
+
+    request.extensions["trace"] = trace
 
 
 @cache

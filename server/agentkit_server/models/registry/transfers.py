@@ -7,20 +7,20 @@ A server that knows no ranges is read in one piece, and again from the start whe
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TypeAlias
 
 import httpx
-from anyio import CancelScope, Event, create_task_group, to_thread
+from anyio import to_thread
 
-from agentkit_server.errors import AgentkitError, RegistryError
+from agentkit_server.errors import RegistryError
 from agentkit_server.models.partials import Part, Partial
 from agentkit_server.models.registry.exchange import retried
 from agentkit_server.models.registry.options import TransferOptions
+from agentkit_server.models.registry.streams import Streams
 
 Opener: TypeAlias = Callable[[int | None, int | None], AbstractAsyncContextManager[httpx.Response]]
 """Asks for the bytes from one position to another, both counted in; None = the whole file."""
@@ -44,46 +44,19 @@ class Transfer:
         self._partial = partial
         self._options = options
         self._what = what
-        self._waiting: list[Part] = []
-        self._scope = CancelScope()
-        self._changed = Event()
-        self._error: AgentkitError | OSError | None = None
+        self._streams = Streams(options.streams, self._bring)
 
     async def run(self) -> AsyncGenerator[int]:
         """Fetch what is missing; yields the bytes that are there. Raises RegistryError and OSError."""
-        # A task of its own: a task group must not stay open over a yield.
-        task = asyncio.create_task(self._fetch())
-        task.add_done_callback(lambda _: self._wake())
-        try:
-            while not task.done():
-                changed = self._changed
+        async with aclosing(self._streams.run(self._missing)) as changes:
+            async for _ in changes:
                 yield self._partial.done
-                await changed.wait()
-            if self._error is not None:
-                raise self._error
-            task.result()
-            yield self._partial.done
-        finally:
-            self._scope.cancel()
-            with CancelScope(shield=True):
-                await asyncio.wait([task])
-            # Whoever left does not want to know what became of it.
-            if not task.cancelled():
-                task.exception()
 
     # --- within -----------------------------------------------------------------------------------
 
-    async def _fetch(self) -> None:
-        with self._scope:
-            try:
-                await self._plan()
-            except (AgentkitError, OSError) as error:
-                self._error = error
-                return
-            self._waiting = [part for part in reversed(self._partial.parts) if part.left]
-            async with create_task_group() as group:
-                for _ in range(min(self._options.streams, len(self._waiting))):
-                    group.start_soon(self._stream)
+    async def _missing(self) -> list[Part]:
+        await self._plan()
+        return [part for part in self._partial.parts if part.left]
 
     async def _plan(self) -> None:
         partial = self._partial
@@ -95,15 +68,6 @@ class Transfer:
         async with self._open(0, 0) as response:
             self._check(response, 0)
             return response.status_code == 206
-
-    async def _stream(self) -> None:
-        """One connection after the other, until no part is left."""
-        try:
-            while self._waiting and self._error is None:
-                await self._bring(self._waiting.pop())
-        except (AgentkitError, OSError) as error:
-            self._error = self._error or error
-            self._scope.cancel()
 
     async def _bring(self, part: Part) -> None:
         patience, failures = self._options.patience, 0
@@ -156,7 +120,7 @@ class Transfer:
         if buffer:
             await to_thread.run_sync(self._partial.write, part, bytes(buffer))
             buffer.clear()
-            self._wake()
+            self._streams.wake()
 
     def _check(self, response: httpx.Response, start: int) -> None:
         """The server must mean the same file, and the bytes that were asked for."""
@@ -173,7 +137,3 @@ class Transfer:
                 f"{self._what}: the server offers {stated!r:.100} where bytes from {start} of {size} were "
                 f"asked for; manifest and file do not belong together, or the server is at fault"
             )
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = Event()

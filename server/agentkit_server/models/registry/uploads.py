@@ -6,19 +6,19 @@ a registry that has forgotten the upload, as Docker's does then, gets the blob f
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from anyio import CancelScope, Event, create_task_group, move_on_after, to_thread
+from anyio import move_on_after, to_thread
 
-from agentkit_server.errors import AgentkitError, RegistryError, StoreError
+from agentkit_server.errors import RegistryError, StoreError
 from agentkit_server.models.digest import Digest
 from agentkit_server.models.names import ModelName
 from agentkit_server.models.registry.client import RegistryClient, Upload
+from agentkit_server.models.registry.streams import Streams
 from agentkit_server.models.sources.source import PullProgress
 
 CHUNK = 64 << 20
@@ -45,36 +45,18 @@ class Uploads:
     def __init__(self, client: RegistryClient, name: ModelName, blobs: Sequence[Outgoing]) -> None:
         self._client = client
         self._name = name
-        self._waiting = list(reversed(blobs))
+        self._blobs = list(blobs)
         self._sent: dict[Outgoing, int] = {}
         """Bytes of each blob that has begun; never fewer than before."""
         self._news: dict[Outgoing, None] = {}
-        self._scope = CancelScope()
-        self._changed = Event()
-        self._error: AgentkitError | None = None
+        self._streams = Streams(client.options.streams, self._send)
 
     async def run(self) -> AsyncGenerator[PullProgress]:
         """Yields how far each blob is. Raises RegistryError and StoreError."""
-        # A task of its own: a task group must not stay open over a yield.
-        task = asyncio.create_task(self._work())
-        task.add_done_callback(lambda _: self._wake())
-        try:
-            while not task.done() or self._news:
-                changed = self._changed
+        async with aclosing(self._streams.run(self._all)) as changes:
+            async for _ in changes:
                 for line in self._lines():
                     yield line
-                if not task.done():
-                    await changed.wait()
-            if self._error is not None:
-                raise self._error
-            task.result()
-        finally:
-            self._scope.cancel()
-            with CancelScope(shield=True):
-                await asyncio.wait([task])
-            # Whoever left does not want to know what became of it.
-            if not task.cancelled():
-                task.exception()
 
     # --- within -----------------------------------------------------------------------------------
 
@@ -89,26 +71,10 @@ class Uploads:
         if sent > self._sent.get(blob, -1):
             self._sent[blob] = sent
             self._news[blob] = None
-            self._wake()
+            self._streams.wake()
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = Event()
-
-    async def _work(self) -> None:
-        with self._scope:
-            async with create_task_group() as group:
-                for _ in range(min(self._client.options.streams, len(self._waiting))):
-                    group.start_soon(self._stream)
-
-    async def _stream(self) -> None:
-        """One blob after the other, until none is left."""
-        try:
-            while self._waiting and self._error is None:
-                await self._send(self._waiting.pop())
-        except AgentkitError as error:
-            self._error = self._error or error
-            self._scope.cancel()
+    async def _all(self) -> list[Outgoing]:
+        return self._blobs
 
     async def _send(self, blob: Outgoing) -> None:
         self._tell(blob, 0)
